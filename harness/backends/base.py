@@ -1,0 +1,203 @@
+"""The small protocol between the stages and whatever trains or computes.
+
+A *backend* fits models in one framework. A *runtime* loads a fitted artifact and predicts.
+Both live in the worker process of their framework; numpy arrays are all that crosses.
+
+A fitted artifact is a folder in one neutral form, which every framework can load::
+
+    config.json model.safetensors tokenizer.json   backbone, Hugging Face layout (AutoModel's names)
+    head.safetensors                               weight (outputs, hidden), bias (outputs,)
+    harness.json                                   `ArtifactInfo`
+
+Baselines keep their own files beside ``harness.json`` (no pickle).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from harness.tasks.base import Encoded, Ragged
+
+#: Called with (stage, done, total, note) as work goes on; must be cheap to call often.
+Progress = Callable[[str, float, float, str], None]
+
+#: A padded batch: ``input_ids``, ``attention_mask`` and perhaps ``token_type_ids`` as int64
+#: (batch, length), or ``text`` as an object array for baselines.
+Batch = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class ArtifactInfo:
+    """``harness.json`` of an artifact."""
+
+    kind: str  # the model's kind: transformer, static-embeddings, tfidf-logreg, majority
+    framework: str
+    task_type: str
+    head: Literal["pooled", "token", "span"]
+    outputs: int
+    pooling: Literal["mean", "cls", "last"]
+    labels: list[str]
+    max_length: int
+    stride: int = 0
+    weights_licence: str = "unknown"
+    data_licence: str = "unknown"
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """Everything a fit depends on, resolved: no `auto` is left in it."""
+
+    model_kind: str
+    model_folder: Path | None  # neutral Hugging Face folder (None for baselines)
+    recipe: Literal["fine-tune", "linear-probe", "scratch", "baseline"]
+    settings: dict[str, Any]  # `harness.suite.Settings` as a dict, fit_dtype resolved
+    loss: Literal["cross_entropy", "token_cross_entropy", "span"]
+    info: ArtifactInfo
+    train: Encoded
+    validation: Encoded
+    #: logits per feature of the validation split -> primary metric, in [0, 1]
+    validation_score: Callable[[Sequence[np.ndarray]], float]
+    device: str  # cpu or cuda
+    threads: int
+    seed: int
+    out: Path  # an empty folder for the artifact
+    features_cache: Path  # folder for linear probes' features, one file per `features_key`
+    features_key: str  # digest of all that the frozen features depend on, without the split
+
+
+@dataclass
+class FitReport:
+    """What ``fit.json`` says about the training itself."""
+
+    seconds: float  # wall time of the training, without loading and scoring
+    examples_per_second: float
+    epochs: list[dict[str, float]]  # per epoch: loss, validation_score, seconds, learning_rate
+    steps: int
+    params: int  # of the whole model as it predicts
+    trained_params: int
+    stopped: str = "finished"  # or early stopping's reason
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class Backend(ABC):
+    """Fits models in one framework. Registered in the entry-point group ``harness.backends``."""
+
+    name: ClassVar[str]
+    #: model kinds it can fit
+    kinds: ClassVar[tuple[str, ...]]
+    #: distributions whose versions are part of a fit's identity
+    libraries: ClassVar[tuple[str, ...]]
+    #: raised by its author when the same request would yield other weights
+    version: ClassVar[int]
+    #: runtime that scores its fits unless the suite names others
+    runtime: ClassVar[str]
+
+    @abstractmethod
+    def fit(self, request: FitRequest, progress: Progress) -> FitReport:
+        """Train and leave an artifact in ``request.out``; raises `Diverged` or `Unsupported`."""
+
+    def resolve_dtype(
+        self, model_kind: str, model_folder: Path | None, device: str, threads: int
+    ) -> tuple[str, dict[str, Any]]:
+        """What ``fit_dtype: auto`` means here, by a short measurement: (dtype, the figures)."""
+        return "float32", {}
+
+
+class Predictor(ABC):
+    """A loaded artifact that computes logits."""
+
+    @abstractmethod
+    def predict(self, batch: Batch) -> np.ndarray:
+        """float32 logits: (batch, outputs) or (batch, length, outputs)."""
+
+    @abstractmethod
+    def observed(self) -> dict[str, Any]:
+        """What really runs: ``device``, ``dtype``, ``threads``, ``provider`` where it applies."""
+
+
+class Runtime(ABC):
+    """Computes predictions of artifacts. Registered in the group ``harness.runtimes``."""
+
+    name: ClassVar[str]
+    #: the framework whose worker process hosts it
+    framework: ClassVar[str]
+    dtype: ClassVar[str]
+    libraries: ClassVar[tuple[str, ...]]
+    version: ClassVar[int]
+    #: what it loads: the artifact folder itself, or an export made by `export_framework`
+    needs: ClassVar[Literal["artifact", "onnx"]]
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+
+    def prepare(self, artifact: Path, exports: Path) -> None:  # noqa: B027
+        """Make what `load` needs beyond the export (quantised weights), once, into ``exports``."""
+
+    @abstractmethod
+    def load(self, artifact: Path, exports: Path, *, device: str, threads: int) -> Predictor:
+        """Ready to predict; raises `Unsupported` where this machine cannot."""
+
+    @abstractmethod
+    def size_bytes(self, artifact: Path, exports: Path) -> int:
+        """Bytes on disk of the weights that it loads."""
+
+
+def pad(encoded: Encoded, features: Sequence[int] | np.ndarray) -> Batch:
+    """One padded batch of the given features (padding id 0, masked)."""
+    inputs = encoded.inputs
+    if "input_ids" not in inputs:
+        return {name: np.asarray(values)[features] for name, values in inputs.items()}  # type: ignore[index]
+    ids = inputs["input_ids"]
+    assert isinstance(ids, Ragged)
+    lengths = ids.lengths[features]
+    shape = (len(lengths), int(lengths.max()))
+    mask = np.arange(shape[1])[None, :] < lengths[:, None]
+    batch: Batch = {"attention_mask": mask.astype(np.int64)}
+    for name, rows in inputs.items():
+        assert isinstance(rows, Ragged)
+        padded = np.zeros(shape, np.int64)
+        padded[mask] = np.concatenate([rows[i] for i in features])
+        batch[name] = padded
+    return batch
+
+
+def lengths_of(encoded: Encoded) -> np.ndarray:
+    """Tokens per feature; 1 each where inputs are not token ids."""
+    ids = encoded.inputs.get("input_ids")
+    return ids.lengths if isinstance(ids, Ragged) else np.ones(len(encoded), np.int64)
+
+
+def sorted_batches(encoded: Encoded, batch_size: int) -> Iterator[np.ndarray]:
+    """Feature indices in batches of similar length, longest first (so that memory peaks early)."""
+    order = np.argsort(-lengths_of(encoded), kind="stable")
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def predict_all(
+    predictor: Predictor,
+    encoded: Encoded,
+    batch_size: int = 32,
+    progress: Callable[[int], None] | None = None,
+) -> list[np.ndarray]:
+    """Logits of every feature in order, padding cut off: (outputs,) or (length, outputs) each."""
+    logits: list[np.ndarray] = [np.empty(0)] * len(encoded)
+    lengths = lengths_of(encoded)
+    done = 0
+    for features in sorted_batches(encoded, batch_size):
+        output = predictor.predict(pad(encoded, features))
+        for row, feature in zip(output, features, strict=True):
+            row = np.asarray(row)
+            logits[feature] = row[: lengths[feature]] if row.ndim == 2 and "input_ids" in encoded.inputs else row
+        done += len(features)
+        if progress:
+            progress(done)
+    return logits

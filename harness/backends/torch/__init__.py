@@ -1,0 +1,1 @@
+"""PyTorch: fits transformers and static embeddings, and predicts with their artifacts."""

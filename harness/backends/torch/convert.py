@@ -1,0 +1,183 @@
+"""Foreign checkpoint files to the neutral folder: config.json, model.safetensors, tokenizer.json.
+
+GGUF is de-quantised, PyTorch pickles are read with ``weights_only=True`` (tensors, no code), and
+folders that are neutral already pass through as links. Done once per checkpoint, into a cache.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import RequestError, Unsupported
+from harness.records.files import whole_folder
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+#: how GGUF's byte-level BPE families cut text before merging, by ``tokenizer.ggml.pre``; the
+#: value says whether every digit stands alone. transformers' converter knows GPT-2's cut only,
+#: so a family that is not listed here would be tokenised wrongly and is refused.
+_BYTE_LEVEL_FAMILIES = {"default": False, "gpt-2": False, "smollm": True}
+
+
+def to_neutral(folder: Path, out: Path, files: Sequence[str] | None = None) -> Path:
+    """Make ``out`` a neutral model folder from ``folder``, unless it exists already.
+
+    ``files`` limits what of ``folder`` is looked at (default: all of it); of several weight files
+    the first kind of safetensors, GGUF, ``.bin``/``.pth`` counts. Raises `RequestError` if there
+    are none, `Unsupported` if they cannot be converted faithfully.
+    """
+    if (out / "tokenizer.json").is_file():
+        return out
+    names = sorted(files) if files is not None else sorted(p.name for p in folder.iterdir())
+    by_suffix: dict[str, list[str]] = {}
+    for name in names:
+        by_suffix.setdefault(Path(name).suffix, []).append(name)
+    with whole_folder(out) as scratch:
+        if by_suffix.get(".safetensors"):
+            for name in names:
+                if Path(name).suffix in (".json", ".txt", ".model", ".safetensors"):
+                    _link(folder / name, scratch / Path(name).name)
+            _ensure_tokenizer(scratch)
+        elif by_suffix.get(".gguf"):
+            _only_one(folder, by_suffix[".gguf"])
+            _convert_gguf(folder, by_suffix[".gguf"][0], scratch)
+        elif pickles := by_suffix.get(".bin", []) + by_suffix.get(".pth", []):
+            _only_one(folder, pickles)
+            _convert_pickle(folder / pickles[0], scratch / "model.safetensors")
+            for name in names:
+                if Path(name).suffix in (".json", ".txt", ".model"):
+                    _link(folder / name, scratch / Path(name).name)
+            _ensure_tokenizer(scratch)
+        else:
+            raise RequestError(
+                f"{folder}: no weights among {', '.join(names) or 'no files'}; expected "
+                "*.safetensors, *.gguf, *.bin or *.pth"
+            )
+    return out
+
+
+def _only_one(folder: Path, names: list[str]) -> None:
+    if len(names) > 1:
+        raise RequestError(f"{folder}: several weight files, name one: {', '.join(names)}")
+
+
+def _link(source: Path, target: Path) -> None:
+    """A hard link, or a copy where the file systems differ."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _ensure_tokenizer(folder: Path) -> None:
+    """Write tokenizer.json from older tokenizer files, where it is missing."""
+    if (folder / "tokenizer.json").is_file() or (folder / "embeddings.safetensors").is_file():
+        return
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    except (OSError, ValueError, ImportError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise Unsupported(f"{folder}: no tokenizer.json, nor one to be made: {reason}") from None
+
+
+def _convert_pickle(source: Path, target: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    try:
+        state: Any = torch.load(source, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises pickle's, zip's and its own errors here
+        reason = str(error).splitlines()[0]
+        raise Unsupported(f"{source}: cannot be read as plain weights: {reason}") from None
+    state = state.get("state_dict", state) if isinstance(state, dict) else None
+    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise Unsupported(f"{source}: not a state dict (name to tensor)")
+    # clones, because safetensors refuses tensors that share memory (tied embeddings)
+    tensors = {name: value.detach().clone().contiguous() for name, value in state.items()}
+    save_file(tensors, target, metadata={"format": "pt"})
+
+
+def _convert_gguf(folder: Path, name: str, out: Path) -> None:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    from harness.backends.torch.models import quiet_transformers
+
+    quiet_transformers()
+    origin = folder / name
+    with _one_reading():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name, local_files_only=True)
+            model, report = AutoModel.from_pretrained(
+                folder,
+                gguf_file=name,
+                dtype=torch.float32,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        except (ImportError, ValueError, KeyError, OSError) as error:
+            raise Unsupported(f"{origin}: {str(error).splitlines()[0]}") from None
+        if missing := sorted(report["missing_keys"]):
+            raise Unsupported(f"{origin}: tensors are missing: {', '.join(missing[:4])}")
+        if _gguf_text(origin, "tokenizer.ggml.model") == "gpt2":
+            family = _gguf_text(origin, "tokenizer.ggml.pre") or "default"
+            restore_pre_tokenizer(tokenizer.backend_tokenizer, family, origin)
+    del model.config.quantization_config  # the weights are plain float32 from here on
+    model.hf_quantizer = None
+    model.save_pretrained(out)
+    tokenizer.backend_tokenizer.save(str(out / "tokenizer.json"))
+
+
+def restore_pre_tokenizer(tokenizer: Tokenizer, family: str, origin: Path) -> None:
+    """Give a byte-level BPE tokenizer the cut that its family was trained with.
+
+    SmolLM splits every digit off before GPT-2's cut; without that, runs of spaces before a number
+    come out as other tokens. The families are those of llama.cpp's ``llama-vocab.cpp``.
+    """
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, PreTokenizer, Sequence
+
+    if family not in _BYTE_LEVEL_FAMILIES:
+        known = ", ".join(sorted(_BYTE_LEVEL_FAMILIES))
+        raise Unsupported(
+            f"{origin}: the tokenizer cuts text in a way ({family!r}) that is not known here "
+            f"({known}); use the same model's safetensors folder with its tokenizer.json"
+        )
+    steps: list[PreTokenizer] = [ByteLevel(add_prefix_space=False)]
+    if _BYTE_LEVEL_FAMILIES[family]:
+        steps.insert(0, Digits(individual_digits=True))
+    tokenizer.pre_tokenizer = Sequence(steps)
+
+
+@contextmanager
+def _one_reading() -> Iterator[None]:
+    """Let every reader of the same GGUF file inside the block share one parse of it.
+
+    transformers parses the file for the configuration, the tokenizer and the weights, and gguf
+    needs seconds for a vocabulary of 49,000 tokens: SmolLM2-135M converts in 20 s instead of 69.
+    """
+    import gguf
+
+    original = gguf.GGUFReader
+    gguf.GGUFReader = cache(original)  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        gguf.GGUFReader = original  # type: ignore[misc]
+
+
+def _gguf_text(path: Path, key: str) -> str | None:
+    import gguf
+
+    # a string, because the parse is shared by argument
+    field = gguf.GGUFReader(str(path)).get_field(key)
+    return None if field is None else str(field.contents())

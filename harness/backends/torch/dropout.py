@@ -1,0 +1,84 @@
+"""Dropout whose masks cost next to nothing on a CPU.
+
+PyTorch draws a CPU mask with one Bernoulli trial after the other: 25.7 ms for the attention
+probabilities of one MiniLM layer (32 x 12 x 64 x 64), where the multiplication takes 0.5 ms. Here
+16 random bits an element are drawn in bulk (1.3 ms), compared with a threshold, and kept as a pool
+of ready factors, 0 or 1/keep, from which each call takes a slice at a random offset. A mask is then
+a view: it costs no memory for the backward pass either.
+
+Rates are exact to 1/65536 and the factors are scaled by the *realised* rate, so that expectations
+are kept exactly. A pool is redrawn after each of its elements has served `_REUSE` times on average;
+until then masks at different offsets are shifted windows of the same bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+#: elements of a pool; 16 MiB of float32. Large against one mask, small against the machine
+_POOL = 1 << 22
+#: uses of an element before its pool is redrawn: drawing costs 6% of a MiniLM step without reuse
+_REUSE = 4
+_STEPS = 1 << 16
+
+
+class MaskPool:
+    """Random dropout factors for one rate, drawn from ``seed`` alone."""
+
+    def __init__(self, rate: float, seed: int) -> None:
+        self._threshold = round(rate * _STEPS)
+        if not 0 <= self._threshold < _STEPS:
+            raise ValueError(f"dropout rate {rate} is not in [0, 1)")
+        self._bits = np.random.SFC64(seed)
+        self._factors = torch.empty(0)
+        self._left = 0
+
+    @property
+    def rate(self) -> float:
+        """The realised rate: the asked one, rounded to 1/65536."""
+        return self._threshold / _STEPS
+
+    def mask(self, shape: torch.Size) -> Tensor:
+        """Factors of the given shape, each 0 with probability `rate`, else 1 / (1 - rate)."""
+        count = shape.numel()
+        if self._left < count or len(self._factors) < 2 * count:
+            self._redraw(max(_POOL, 2 * count))
+        self._left -= count
+        # the multiply-shift of 32 random bits is uniform over offsets to within 2**-10
+        room = len(self._factors) - count + 1
+        offset = ((int(self._bits.random_raw()) >> 32) * room) >> 32
+        return self._factors[offset : offset + count].view(shape)
+
+    def _redraw(self, size: int) -> None:
+        size += -size % 4  # 64 random bits serve four elements
+        draws = self._bits.random_raw(size // 4).view(np.uint16)
+        # a new tensor, never in place: earlier masks still wait for their backward pass
+        kept = torch.from_numpy(draws >= self._threshold)
+        self._factors = kept * (1.0 / (1.0 - self.rate))
+        self._left = size * _REUSE
+
+
+class PooledDropout(nn.Module):
+    """Drop-in for `nn.Dropout` with masks from a `MaskPool`."""
+
+    def __init__(self, pool: MaskPool) -> None:
+        super().__init__()
+        self.pool = pool
+        self.p = pool.rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.pool.mask(x.shape).to(x.dtype) if self.training else x
+
+
+def install(model: nn.Module, seed: int) -> None:
+    """Replace every `nn.Dropout` in ``model`` that has a rate, sharing one pool a rate."""
+    pools: dict[float, MaskPool] = {}
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.Dropout and child.p > 0:
+                pool = pools.setdefault(child.p, MaskPool(child.p, seed + len(pools)))
+                setattr(module, name, PooledDropout(pool))

@@ -1,0 +1,278 @@
+"""Models that the harness fits in PyTorch: a pretrained backbone, pooling, and one linear layer.
+
+Batches are padded on the right everywhere, also for autoregressive backbones: causal attention
+never looks ahead, so padding after a sequence cannot change it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from harness.backends.base import ArtifactInfo
+from harness.errors import RequestError, Unsupported
+
+#: tokenizer files that travel with an artifact; only the first is required
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+#: the one weights file of kind ``static-embeddings``
+EMBEDDINGS_FILE = "embeddings.safetensors"
+#: what the architectures call their dropout rates in config.json
+_DROPOUT_KEYS = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "dropout",
+    "attention_dropout",
+    "embd_pdrop",
+    "resid_pdrop",
+    "attn_pdrop",
+    "hidden_dropout",
+    "embedding_dropout",
+    "mlp_dropout",
+)
+#: standard deviation of a new head where the configuration names none (BERT's value)
+_HEAD_STD = 0.02
+
+Pooling = Literal["mean", "cls", "last"]
+HeadKind = Literal["pooled", "token", "span"]
+
+
+def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
+    """(batch, length, hidden) and a right-padded mask (batch, length) to (batch, hidden)."""
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "mean":
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1.0)
+    last = (attention_mask.sum(1) - 1).clamp(min=0)
+    return hidden.gather(1, last[:, None, None].expand(-1, 1, hidden.shape[2])).squeeze(1)
+
+
+class HeadedModel(nn.Module):
+    """What every fitted model shares: features of a backbone, dropout, and a linear head."""
+
+    head: nn.Linear
+    dropout: nn.Module
+    head_kind: HeadKind
+    pooling: Pooling
+
+    def _add_head(
+        self, hidden: int, kind: HeadKind, outputs: int, pooling: Pooling, dropout: float
+    ) -> None:
+        self.head_kind, self.pooling = kind, pooling
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(hidden, outputs)
+        nn.init.normal_(self.head.weight, std=_HEAD_STD)
+        nn.init.zeros_(self.head.bias)
+
+    def hidden(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """Last hidden states, (batch, length, hidden)."""
+        raise NotImplementedError
+
+    def features(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """What the head sees: (batch, hidden) for pooled heads, else (batch, length, hidden)."""
+        hidden = self.hidden(input_ids, attention_mask, token_type_ids)
+        if self.head_kind == "pooled":
+            return pool(hidden, attention_mask, self.pooling)
+        return hidden
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """Logits: (batch, outputs) for pooled heads, else (batch, length, outputs)."""
+        features = self.features(input_ids, attention_mask, token_type_ids)
+        return self.head(self.dropout(features))
+
+
+class FittedModel(HeadedModel):
+    """A transformer of the Hugging Face library under a linear head."""
+
+    def __init__(
+        self, backbone: nn.Module, kind: HeadKind, outputs: int, pooling: Pooling, dropout: float
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        config: Any = backbone.config
+        # GPT-2 takes token types too, but as indices into its word embeddings
+        self._has_token_types = getattr(config, "type_vocab_size", 0) > 0
+        hidden = getattr(config, "hidden_size", None) or config.dim
+        self._add_head(hidden, kind, outputs, pooling, dropout)
+
+    def hidden(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        extra = {}
+        if self._has_token_types and token_type_ids is not None:
+            extra["token_type_ids"] = token_type_ids
+        output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **extra)
+        return output.last_hidden_state
+
+
+class StaticModel(HeadedModel):
+    """A table of token embeddings under a linear head; mean over tokens for pooled heads."""
+
+    def __init__(self, table: Tensor, kind: HeadKind, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.embeddings = nn.Embedding.from_pretrained(table, freeze=False)
+        self._add_head(table.shape[1], kind, outputs, "mean", dropout)
+
+    def hidden(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        return self.embeddings(input_ids)
+
+
+def build(
+    info: ArtifactInfo,
+    folder: Path,
+    *,
+    recipe: str = "fine-tune",
+    seed: int = 0,
+    dropout: float | None = None,
+    attention: str = "sdpa",
+) -> HeadedModel:
+    """A model to train: the checkpoint in ``folder`` (neutral layout) under a new head.
+
+    The recipe ``scratch`` keeps the configuration and draws all weights from ``seed``. ``dropout``
+    overrides every rate of the checkpoint. Raises `Unsupported` if the checkpoint does not fill
+    the architecture exactly.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if info.kind == "static-embeddings":
+            table = _embedding_table(folder)
+            if recipe == "scratch":
+                table = torch.randn_like(table) * table.std()
+            return StaticModel(table, info.head, info.outputs, dropout or 0.0)
+        config = _config(folder)
+        if dropout is not None:
+            for key in _DROPOUT_KEYS:
+                if isinstance(getattr(config, key, None), float | int):
+                    setattr(config, key, dropout)
+        if recipe == "scratch":
+            from transformers import AutoModel
+
+            backbone = AutoModel.from_config(
+                config, attn_implementation=attention, dtype=torch.float32, **_no_pooler(config)
+            )
+        else:
+            backbone = _pretrained(folder, config, attention)
+        return FittedModel(backbone, info.head, info.outputs, info.pooling, _head_dropout(config))
+
+
+def save(model: HeadedModel, info: ArtifactInfo, out: Path, folder: Path) -> None:
+    """Write an artifact to ``out``; the tokenizer's files are copied from ``folder``."""
+    out.mkdir(parents=True, exist_ok=True)
+    if isinstance(model, StaticModel):
+        table = model.embeddings.weight.detach().float().cpu().contiguous()
+        save_file({"embeddings": table}, out / EMBEDDINGS_FILE)
+    else:
+        model.backbone.save_pretrained(out, safe_serialization=True)  # type: ignore[operator]
+    head = {name: t.detach().float().cpu() for name, t in model.head.state_dict().items()}
+    save_file(head, out / "head.safetensors")
+    for name in TOKENIZER_FILES:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, out / name)
+    (out / "harness.json").write_text(json.dumps(info.as_dict(), indent=2, sort_keys=True))
+
+
+def load(
+    artifact: Path,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    attention: str = "sdpa",
+) -> tuple[HeadedModel, ArtifactInfo]:
+    """A fitted model from its artifact, in evaluation mode, and what ``harness.json`` says."""
+    info = ArtifactInfo(**json.loads((artifact / "harness.json").read_text()))
+    model = build(info, artifact, attention=attention)
+    model.head.load_state_dict(load_file(artifact / "head.safetensors"))
+    return model.eval().requires_grad_(False).to(device=device, dtype=dtype), info
+
+
+def quiet_transformers() -> None:
+    """Neither progress bars nor loading reports: what loading lacks is checked and raised here."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _config(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    quiet_transformers()
+    if not (folder / "config.json").is_file():
+        raise RequestError(f"{folder}: no config.json; a model folder needs it and its weights")
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (ValueError, KeyError) as error:
+        raise Unsupported(f"{folder / 'config.json'}: {str(error).splitlines()[0]}") from None
+    config.use_cache = False  # no generation: keys and values of past tokens are dead weight
+    return config
+
+
+def _no_pooler(config: Any) -> dict[str, bool]:
+    """BERT's pooler feeds next-sentence prediction only; leave it out where the class allows."""
+    from transformers import AutoModel
+
+    model_class = AutoModel._model_mapping[type(config)]
+    allowed = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    return {"add_pooling_layer": False} if allowed else {}
+
+
+def _pretrained(folder: Path, config: Any, attention: str) -> nn.Module:
+    """The backbone with the folder's weights in float32; every tensor of it must be there."""
+    from transformers import AutoModel
+
+    try:
+        backbone, report = AutoModel.from_pretrained(
+            folder,
+            config=config,
+            attn_implementation=attention,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **_no_pooler(config),
+        )
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise Unsupported(f"{folder}: cannot be loaded: {str(error).splitlines()[0]}") from None
+    wrong = [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]
+    wrong += [str(message) for message in report.get("error_msgs", [])]
+    if wrong:
+        raise Unsupported(
+            f"{folder}: {len(wrong)} tensors of {type(backbone).__name__} are missing from the "
+            f"checkpoint or of another shape: {', '.join(sorted(wrong)[:4])}"
+        )
+    return backbone
+
+
+def _embedding_table(folder: Path) -> Tensor:
+    """The only two-dimensional tensor of `EMBEDDINGS_FILE`, (vocabulary, dimensions), float32."""
+    path = folder / EMBEDDINGS_FILE
+    if not path.is_file():
+        raise RequestError(f"{folder}: no {EMBEDDINGS_FILE}; static embeddings need it")
+    tables = [tensor for tensor in load_file(path).values() if tensor.ndim == 2]
+    if len(tables) != 1:
+        raise Unsupported(f"{path}: {len(tables)} two-dimensional tensors, not one")
+    return tables[0].float()
+
+
+def _head_dropout(config: Any) -> float:
+    """The rate before the head, as the library's own classification heads choose it."""
+    for key in ("classifier_dropout", "seq_classif_dropout", *_DROPOUT_KEYS[:1], "resid_pdrop"):
+        rate = getattr(config, key, None)
+        if rate is not None:
+            return float(rate)
+    return 0.0

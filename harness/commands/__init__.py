@@ -1,0 +1,1 @@
+"""The work behind each command of ``harness``: one file a command."""

@@ -1,0 +1,25 @@
+"""What commands share: the suite, the machine, and what `auto` came to on it."""
+
+from __future__ import annotations
+
+import argparse
+
+from harness.plan import Options, Plan, make_plan
+from harness.records.files import read_json
+from harness.suite import load_suite
+
+
+def plan_of(args: argparse.Namespace) -> Plan:
+    """The plan of the suite that the arguments name, on this host."""
+    from harness.measure.host import has_gpu, host_id
+
+    loaded = load_suite(args.suite)
+    options = Options(
+        full=args.full,
+        seeds=args.seeds,
+        only=tuple(args.only),
+        trust_remote_code=args.trust_remote_code,
+    )
+    entries = (read_json(args.results / "resolved.json") or {}).get("entries", {})
+    resolved = {key: entry["fit_dtype"] for key, entry in entries.items()}
+    return make_plan(loaded, options, resolved, host_id(), has_gpu())

@@ -1,0 +1,41 @@
+"""``harness fetch``: download and verify all that a suite needs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from harness.execute.report import make_reporter
+from harness.sources import default_cache
+from harness.stages.fetch import fetch_facts, fetch_model
+from harness.stages.prepare import read_task
+from harness.suite import load_suite
+
+
+def fetch_suite(args: argparse.Namespace) -> int:
+    loaded = load_suite(args.suite)
+    cache = default_cache()
+    base = loaded.path.resolve().parent
+    reporter = make_reporter()
+    lines: list[dict[str, object]] = []
+    try:
+        for model in loaded.suite.models:
+            folder = fetch_model(
+                model, cache, base, trust_remote_code=args.trust_remote_code,
+                progress=reporter.download,
+            )  # fmt: skip
+            if folder is not None:
+                lines.append({"model": model.id, "folder": str(folder)} | fetch_facts(folder))
+        for task in loaded.suite.tasks:
+            data = read_task(task, cache, base, reporter.download)
+            counts = {name: len(examples) for name, examples in data.splits.items()}
+            lines.append({"task": task.id, **counts})
+    finally:
+        reporter.close()
+    if args.json:
+        print(json.dumps(lines, indent=2))
+        return 0
+    for line in lines:
+        print(", ".join(f"{key} {value}" for key, value in line.items()))
+    print(f"{loaded.suite.suite} needs no network now; everything lies in {cache}")
+    return 0

@@ -1,0 +1,64 @@
+"""``harness plan``: what would run, and what is already there."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from harness.commands.context import plan_of
+from harness.plan import Plan
+from harness.records.store import Store, status_of
+
+
+def show_plan(args: argparse.Namespace) -> int:
+    plan = plan_of(args)
+    store = Store(args.results, plan.loaded.suite.suite)
+    rows = list(_rows(plan, store))
+    if args.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Plan of {plan.loaded.path}", title_justify="left")
+    for name in ("model", "task", "recipe", "seed", "runtime", "fit", "run"):
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(str(row[name]) for name in table_names(table)))
+    Console().print(table)
+    left = sum(row["run"] == "to do" for row in rows)
+    print(f"{len(plan.fits)} fits, {len(rows)} runs, {left} to do")
+    return 0
+
+
+def table_names(table: Any) -> list[str]:
+    return [str(column.header) for column in table.columns]
+
+
+def _rows(plan: Plan, store: Store) -> Any:
+    for fit in plan.fits:
+        facts = {
+            "model": fit.model.id,
+            "task": fit.task.id,
+            "recipe": fit.spec["recipe"],
+            "framework": fit.spec["framework"],
+            "device": fit.spec["device"],
+            "fit_dtype": fit.spec["fit_dtype"],
+            "seed": fit.spec["seed"],
+            "fit_id": fit.fit_id or None,
+            "fit": _state(store.fit(fit.fit_id)) if fit.fit_id else "to do",
+        }
+        if not fit.runs:  # its dtype is measured when the suite runs
+            yield facts | {"runtime": "after dtype is measured", "run_id": None, "run": "to do"}
+        for run in fit.runs:
+            yield facts | {
+                "runtime": run.row["runtime"],
+                "run_id": run.run_id,
+                "row_id": run.row_id,
+                "run": _state(store.run(run.run_id)),
+            }
+
+
+def _state(record: Any) -> str:
+    return str((status_of(record) or {"status": "to do"})["status"])

@@ -1,0 +1,81 @@
+"""``harness run``: plan, check, execute, render."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from harness.commands.context import plan_of
+from harness.execute.local import LocalExecutor, Outcome
+from harness.execute.preflight import preflight
+from harness.execute.report import make_reporter
+from harness.measure.host import has_gpu, host_id
+from harness.records.store import Store
+from harness.sources import default_cache
+
+
+def run_suite(args: argparse.Namespace) -> int:
+    start = time.monotonic()
+    plan = plan_of(args)
+    store = Store(args.results, plan.loaded.suite.suite)
+    store.check_writable()
+    cache = default_cache()
+    reporter = make_reporter()
+    try:
+        with LocalExecutor(store, cache, host_id(), has_gpu(), reporter, args.retry) as executor:
+            unfinished = executor.unfinished(plan)
+            if unfinished:
+                preflight(plan, unfinished, cache, reporter)
+            plan, outcome = executor.execute(plan)
+    finally:
+        reporter.close()
+    _render(args, store, quiet=args.json)
+    if args.json:
+        print(json.dumps(_summary(store, outcome), indent=2))
+    else:
+        _say(store, outcome, time.monotonic() - start)
+    return outcome.exit_status
+
+
+def _render(args: argparse.Namespace, store: Store, quiet: bool) -> None:
+    from harness.boards.board import render
+    from harness.boards.terminal import print_board
+
+    render(store.folder)
+    if not quiet:
+        print_board(store.folder)
+
+
+def _summary(store: Store, outcome: Outcome) -> dict[str, object]:
+    return {
+        "results": str(store.folder),
+        "done": outcome.done,
+        "kept": outcome.kept,
+        "failed": [
+            {"what": what, "status": status, "reason": reason}
+            for what, status, reason in outcome.bad
+        ],
+        "seconds": round(outcome.seconds, 3),
+    }
+
+
+def _say(store: Store, outcome: Outcome, seconds: float) -> None:
+    """The closing summary: what was done, what failed, where everything lies."""
+    out = sys.stdout
+    failed = [entry for entry in outcome.bad if entry[1] not in ("unsupported", "skipped")]
+    print(file=out)
+    print(
+        f"{outcome.done} runs made, {outcome.kept} were there already, {len(failed)} failed, "
+        f"in {seconds:.0f} s",
+        file=out,
+    )
+    for what, status, reason in outcome.bad:
+        print(f"  {status}: {what}: {reason}", file=out)
+    if failed:
+        print("  they are not tried again without --retry", file=out)
+    folder: Path = store.folder
+    for name in ("leaderboard.md", "leaderboard.html", "leaderboard.csv", "leaderboard.json"):
+        print(f"  {folder / name}", file=out)

@@ -1,0 +1,133 @@
+"""``harness tune``: choose settings on the validation split, with equal trials for every model.
+
+The test split is never read. Every trial is a fit with its own record under
+``results/<suite>/tune/``; the choice is printed as YAML to paste into the suite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from typing import Any
+
+import numpy as np
+import yaml
+
+from harness.commands.context import plan_of
+from harness.errors import RequestError
+from harness.execute.local import LocalExecutor
+from harness.execute.preflight import preflight
+from harness.execute.report import make_reporter
+from harness.measure.host import has_gpu, host_id
+from harness.plan import Fit, Plan, make_plan
+from harness.records.files import write_json
+from harness.records.store import Store, status_of
+from harness.sources import default_cache
+from harness.suite import Entry
+
+
+def tune_suite(args: argparse.Namespace) -> int:
+    plan = plan_of(args)
+    tune = plan.loaded.suite.tune
+    if tune is None or not tune.space:
+        raise RequestError(f"{plan.loaded.path}: the suite has no `tune` with a `space`")
+    store = Store(args.results / plan.loaded.suite.suite, "tune")
+    store.check_writable()
+    reporter = make_reporter()
+    trials: list[dict[str, Any]] = []
+    try:
+        with LocalExecutor(
+            store, default_cache(), host_id(), has_gpu(), reporter,
+            resolved_file=args.results / "resolved.json",
+        ) as executor:  # fmt: skip
+            preflight(plan, plan.fits, default_cache(), reporter)
+            for entry in _entries(plan, tune.space):
+                for settings in draw_trials(tune.space[entry.recipe], tune.trials, tune.seed):
+                    trials.append(_trial(executor, plan, entry, settings))
+    finally:
+        reporter.close()
+    best = choose(trials)
+    write_json(store.folder / "trials.json", {"trials": trials, "chosen": best})
+    if args.json:
+        print(json.dumps({"trials": trials, "chosen": best}, indent=2))
+        return 0
+    for trial in sorted(trials, key=lambda t: (t["model"], t["task"], t["recipe"], -t["score"])):
+        print(
+            f"{trial['score']:.4f}  {trial['seconds']:6.1f} s  {trial['model']} {trial['recipe']} "
+            f"on {trial['task']}  {json.dumps(trial['settings'])}"
+        )
+    print(f"\n# chosen on validation, {tune.trials} trials each; records in {store.folder}")
+    print(yaml.safe_dump(best, sort_keys=False), end="")
+    return 0
+
+
+def draw_trials(
+    space: dict[str, list[Any]], count: int, seed: int
+) -> list[dict[str, Any]]:
+    """``count`` different points of a grid, drawn by seed (the whole grid if it is smaller)."""
+    names = sorted(space)
+    grid = [
+        dict(zip(names, values, strict=True))
+        for values in itertools.product(*(space[name] for name in names))
+    ]
+    order = np.random.default_rng(seed).permutation(len(grid))[:count]
+    return [grid[i] for i in sorted(order)]
+
+
+def choose(trials: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Best settings by ``model recipe`` and task; of equal scores the cheaper fit wins."""
+    best: dict[str, dict[str, dict[str, Any]]] = {}
+    ranked = sorted(trials, key=lambda t: (-t["score"], t["seconds"]))
+    for trial in ranked:
+        group = best.setdefault(f"{trial['model']} {trial['recipe']}", {})
+        group.setdefault(trial["task"], trial["settings"])
+    return best
+
+
+def _entries(plan: Plan, space: dict[Any, Any]) -> list[Entry]:
+    """One entry a model, task and recipe of the plan that has a search space."""
+    found: dict[tuple[str, str, str], Entry] = {}
+    for fit in plan.fits:
+        key = (fit.model.id, fit.task.id, fit.spec["recipe"])
+        if key[2] in space and key not in found:
+            source = next(
+                e
+                for e in plan.loaded.suite.matrix
+                if key[0] in e.models and key[1] in e.tasks and key[2] == e.recipe
+            )
+            update: dict[str, Any] = {"models": key[:1], "tasks": key[1:2], "runtimes": ()}
+            found[key] = source.model_copy(
+                update=update | {"seeds": (fit.spec["seed"],), "settings_by_task": {}}
+            )
+    return list(found.values())
+
+
+def _trial(
+    executor: LocalExecutor, plan: Plan, entry: Entry, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Fit one point; a fit that failed or diverged scores zero and says why."""
+    trial_entry = entry.model_copy(update={"settings": entry.settings | settings})
+    suite = plan.loaded.suite.model_copy(update={"matrix": (trial_entry,)})
+    loaded = plan.loaded.model_copy(update={"suite": suite})
+    fit, facts = executor.fit_only(
+        make_plan(loaded, plan.options, {}, executor.host_id, executor.gpu)
+    )
+    return _facts(fit, settings, facts, executor)
+
+
+def _facts(
+    fit: Fit, settings: dict[str, Any], facts: dict[str, Any], executor: LocalExecutor
+) -> dict[str, Any]:
+    status = status_of(executor.store.fit(fit.fit_id)) or {}
+    return {
+        "model": fit.model.id,
+        "task": fit.task.id,
+        "recipe": fit.spec["recipe"],
+        "settings": settings,
+        "fit_id": fit.fit_id,
+        "status": status.get("status", "failed"),
+        "reason": status.get("reason", ""),
+        "score": facts.get("validation_score", 0.0),
+        "seconds": facts.get("seconds", 0.0),
+    }

@@ -1,0 +1,1 @@
+"""Data files to columns: one file a format, no framework."""

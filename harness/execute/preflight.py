@@ -1,0 +1,35 @@
+"""Everything that can be wrong with a request, found before the first record is written.
+
+Downloads what the unfinished fits need, and reads and checks their data.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.errors import RequestError
+from harness.execute.report import Reporter
+from harness.plan import Fit, Plan
+from harness.stages.fetch import fetch_model
+from harness.stages.prepare import read_task
+
+
+def preflight(plan: Plan, fits: list[Fit], cache: Path, reporter: Reporter) -> None:
+    """Raises `RequestError` with one message; otherwise a run needs no network any more."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(
+            f"cache folder {cache} cannot be made ({error.strerror}); set HARNESS_CACHE"
+        ) from None
+    base = plan.loaded.path.resolve().parent
+    for model in {fit.model.id: fit.model for fit in fits}.values():
+        fetch_model(
+            model,
+            cache,
+            base,
+            trust_remote_code=plan.options.trust_remote_code,
+            progress=reporter.download,
+        )
+    for task in {fit.task.id: fit.task for fit in fits}.values():
+        read_task(task, cache, base, reporter.download)

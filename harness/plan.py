@@ -1,0 +1,375 @@
+"""From a suite to the fits and runs it asks for, each with its identity.
+
+Planning imports no framework and opens no network: identities come from the digests that the
+suite pins, from local files, and from the installed versions of the libraries a stage loads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from harness import registry
+from harness.errors import RequestError
+from harness.records.identity import digest
+from harness.suite import Entry, FileRef, LoadedSuite, Model, Settings, TaskEntry
+
+#: Raised when the meaning of a stage's output changes; part of every identity below it.
+STAGE_VERSIONS = {"prepare": 1, "fit": 1, "export": 1, "score": 1}
+
+#: Keys that name things for people and do not change what is computed.
+_NAMES = frozenset({"id", "name", "licence", "url"})
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line changes of a suite."""
+
+    full: bool = False
+    seeds: tuple[int, ...] = ()
+    only: tuple[str, ...] = ()  # model, task or recipe names; empty: everything
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fit scored by one runtime on one device in one dtype."""
+
+    run_id: str
+    row_id: str
+    row: dict[str, str]
+    spec: dict[str, Any]
+    timed: bool
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One training, and the runs that it feeds. ``fit_id`` is empty while `auto` is open."""
+
+    fit_id: str
+    spec: dict[str, Any]
+    model: Model
+    task: TaskEntry
+    auto_key: str  # where `results/resolved.json` holds the fit dtype; empty if not `auto`
+    runs: list[Run] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Plan:
+    loaded: LoadedSuite
+    options: Options
+    fits: list[Fit]
+
+    @property
+    def open_keys(self) -> dict[str, Fit]:
+        """`auto` settings still to be measured here, with a fit that needs each."""
+        return {fit.auto_key: fit for fit in self.fits if not fit.fit_id}
+
+    def runs(self) -> list[tuple[Fit, Run]]:
+        return [(fit, run) for fit in self.fits for run in fit.runs]
+
+
+def make_plan(
+    loaded: LoadedSuite,
+    options: Options,
+    resolved: dict[str, str],
+    host_id: str,
+    gpu: bool,
+) -> Plan:
+    """Expand the matrix.
+
+    ``resolved`` maps auto keys to dtypes measured earlier on this host; a fit whose key is
+    missing keeps an empty ``fit_id`` and no runs until it is measured. ``gpu`` says what the
+    device ``auto`` means.
+    """
+    suite = loaded.suite
+    models = {model.id: model for model in suite.models}
+    tasks = {task.id: task for task in suite.tasks}
+    for i, task in enumerate(suite.tasks):
+        registry.tasks.get(task.type, loaded.where("tasks", i, "type"))
+    fits: dict[str, Fit] = {}
+    for i, entry in enumerate(suite.matrix):
+        where = loaded.where("matrix", i)
+        baseline = entry.recipe == "baseline"
+        for framework in entry.frameworks or (("sklearn",) if baseline else ("torch",)):
+            backend = registry.backends.get(framework, where)
+            for model_id in entry.models:
+                model = models[model_id]
+                if model.kind not in backend.kinds:
+                    raise RequestError(
+                        f"{where}: {framework} cannot fit models of kind {model.kind!r} "
+                        f"({model_id}); it knows {', '.join(backend.kinds)}"
+                    )
+                for task_id in entry.tasks:
+                    if not _wanted(options, model_id, task_id, entry.recipe):
+                        continue
+                    seeds = options.seeds or entry.seeds or suite.seeds
+                    if baseline and not entry.seeds:
+                        seeds = seeds[:1]  # nothing in a baseline's fit is drawn
+                    for device in entry.devices or suite.devices:
+                        for order, seed in enumerate(seeds):
+                            fit = _fit(
+                                loaded, entry, models[model_id], tasks[task_id], framework,
+                                _device(device, gpu), seed, options, resolved, host_id,
+                            )
+                            key = fit.fit_id or digest(fit.spec)
+                            known = fits.setdefault(key, fit)
+                            if fit.fit_id:
+                                timed = order == 0 or suite.timing.seeds == "all"
+                                _add_runs(known, loaded, entry, where, backend, timed, options)
+    if not fits:
+        raise RequestError(f"{loaded.path}: nothing to run with --only {' '.join(options.only)}")
+    return Plan(loaded, options, list(fits.values()))
+
+
+def _wanted(options: Options, *names: str) -> bool:
+    return not options.only or any(name in options.only for name in names)
+
+
+def _device(asked: str, gpu: bool) -> str:
+    return ("cuda" if gpu else "cpu") if asked == "auto" else asked
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _fit(
+    loaded: LoadedSuite,
+    entry: Entry,
+    model: Model,
+    task: TaskEntry,
+    framework: str,
+    device: str,
+    seed: int,
+    options: Options,
+    resolved: dict[str, str],
+    host_id: str,
+) -> Fit:
+    suite, base = loaded.suite, loaded.path.parent
+    settings = Settings.model_validate(
+        suite.settings.get(entry.recipe, {})
+        | entry.settings
+        | entry.settings_by_task.get(task.id, {})
+    ).model_dump(mode="json")
+    model_part = model_spec(model, base)
+    threads = suite.threads or available_cores()
+    backend = registry.backends.get(framework)
+    auto_key, dtype = "", settings["fit_dtype"]
+    if dtype == "auto":
+        if framework == "sklearn" or entry.recipe in ("linear-probe", "baseline"):
+            dtype = "float32"  # frozen features and baselines: nothing to win, parity to lose
+        else:
+            auto_key = digest([model_part["files"], model_part["kind"], framework, device, threads, host_id])
+            dtype = resolved.get(auto_key, "auto")
+    settings["fit_dtype"] = dtype
+    task_part = task_spec(task, base, entry, options.full)
+    spec = {
+        "model": model_part,
+        "task": task_part,
+        "recipe": entry.recipe,
+        "settings": settings,
+        "framework": framework,
+        "device": device,
+        "fit_dtype": dtype,
+        "threads": threads,
+        "seed": seed,
+        "versions": {
+            "prepare": STAGE_VERSIONS["prepare"],
+            "fit": STAGE_VERSIONS["fit"],
+            "backend": backend.version,
+            "task": registry.tasks.get(task.type).version,
+            **_installed((*backend.libraries, "tokenizers")),
+        },
+    }
+    fit_id = "" if dtype == "auto" else digest(_identity(_without_test(spec)))
+    return Fit(fit_id, spec, model, task, auto_key)
+
+
+def _add_runs(
+    fit: Fit,
+    loaded: LoadedSuite,
+    entry: Entry,
+    where: str,
+    backend: Any,
+    timed: bool,
+    options: Options,
+) -> None:
+    spec = fit.spec
+    # The fit's own runtime always comes first: it is what the others are compared with.
+    for name in dict.fromkeys((backend.runtime, *entry.runtimes)):
+        runtime = registry.runtimes.get(name, where)
+        row = {
+            "suite": loaded.suite.suite,
+            "model": fit.model.id,
+            "task": fit.task.id,
+            "recipe": spec["recipe"],
+            "framework": spec["framework"],
+            "runtime": name,
+            "device": spec["device"],
+            "dtype": runtime.dtype,
+        }
+        run_spec = {
+            "fit_id": fit.fit_id,
+            "runtime": name,
+            "device": spec["device"],
+            "dtype": runtime.dtype,
+            "threads": spec["threads"],
+            "seed": spec["seed"],
+            "test": {
+                "file": spec["task"]["data"]["test"],
+                "size": spec["task"]["budget"]["test"],
+                "metrics": list(fit.task.metrics),
+            },
+            "versions": {
+                "score": STAGE_VERSIONS["score"],
+                "export": STAGE_VERSIONS["export"] if runtime.needs == "onnx" else 0,
+                "runtime": runtime.version,
+                "task": registry.tasks.get(fit.task.type).version,
+                **_installed(runtime.libraries),
+            },
+        }
+        run_id = digest(run_spec)
+        if all(run.run_id != run_id for run in fit.runs):
+            row_id = digest(row)
+            fit.runs.append(Run(run_id, row_id, row, run_spec | {"row": row}, timed))
+
+
+def model_spec(model: Model, base: Path) -> dict[str, Any]:
+    """The resolved model: which bytes, and how they are used."""
+    return {
+        "id": model.id,
+        "name": model.name or model.id,
+        "kind": model.kind,
+        "files": {name: pinned for name, (_, pinned) in sorted(model_files(model, base).items())},
+        "pooling": model.pooling,
+        "licence": model.licence,
+        "url": model.url,
+    }
+
+
+def model_files(model: Model, base: Path) -> dict[str, tuple[FileRef, str]]:
+    """File name in the model folder to its source and what pins it (a digest or a revision).
+
+    A `hf:` folder has the single name ``*``: what it holds is known after the download.
+    """
+    if model.files:
+        return {name: (ref, _pin(ref, base)) for name, ref in model.files.items()}
+    if not model.source:
+        return {}
+    if isinstance(model.sha256, dict):
+        return {
+            name: (
+                FileRef(
+                    source=f"{model.source.rstrip('/')}/{name}",
+                    sha256=sha,
+                    mirrors=tuple(f"{m.rstrip('/')}/{name}" for m in model.mirrors),
+                ),
+                sha,
+            )
+            for name, sha in model.sha256.items()
+        }
+    if isinstance(model.sha256, str):
+        name = model.source.rsplit("!", 1)[-1].rsplit("/", 1)[-1]
+        ref = FileRef(source=model.source, sha256=model.sha256, mirrors=model.mirrors)
+        return {name: (ref, model.sha256)}
+    if model.source.startswith("path:"):
+        folder = (base / model.source.removeprefix("path:")).resolve()
+        if folder.is_file():
+            return {folder.name: (FileRef(source=f"path:{folder}"), _file_digest(folder))}
+        if not folder.is_dir():
+            raise RequestError(f"model {model.id!r}: no such file or folder {folder}")
+        wanted = [
+            p
+            for p in sorted(folder.iterdir())
+            if p.suffix in (".json", ".safetensors", ".gguf", ".txt", ".model") and p.is_file()
+        ]
+        return {p.name: (FileRef(source=f"path:{p}"), _file_digest(p)) for p in wanted}
+    return {"*": (FileRef(source=model.source), model.source)}
+
+
+def task_spec(task: TaskEntry, base: Path, entry: Entry | None, full: bool) -> dict[str, Any]:
+    """The resolved task: which data, how much of it, and how it is read."""
+    budget = task.budget.model_dump() | (dict(entry.budget) if entry else {})
+    if full:
+        budget |= {"train": None, "validation": None, "test": None}
+    data = task.data
+    return {
+        "id": task.id,
+        "name": task.name or task.id,
+        "type": task.type,
+        "data": {
+            "train": _pin(data.train, base),
+            "validation": _pin(data.validation, base) if data.validation else None,
+            "test": _pin(data.test, base),
+            "format": data.format,
+            "derive": data.derive,
+            "options": data.options,
+        },
+        "options": task.options,
+        "max_length": (entry.max_length if entry else None) or task.max_length,
+        "stride": task.stride,
+        "budget": budget,
+        "licence": task.licence,
+        "url": task.url,
+    }
+
+
+def _pin(ref: FileRef, base: Path) -> str:
+    """What identifies a file's bytes: its digest, or its source with the revision."""
+    if ref.sha256:
+        return ref.sha256
+    if ref.source.startswith("path:"):
+        path = (base / ref.source.removeprefix("path:")).resolve()
+        if not path.is_file():
+            raise RequestError(f"no such file: {path} (from {ref.source!r})")
+        return _file_digest(path)
+    return ref.source
+
+
+def _file_digest(path: Path) -> str:
+    stat = path.stat()
+    return _digest_of(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _digest_of(path: str, size: int, mtime_ns: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _identity(spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec without the names that are only for people."""
+    return spec | {
+        part: {k: v for k, v in spec[part].items() if k not in _NAMES}
+        for part in ("model", "task")
+        if part in spec
+    }
+
+
+def _without_test(spec: dict[str, Any]) -> dict[str, Any]:
+    """A fit does not depend on the test split; its runs do."""
+    task = spec["task"]
+    data = {k: v for k, v in task["data"].items() if k != "test"}
+    budget = {k: v for k, v in task["budget"].items() if k != "test"}
+    return spec | {"task": task | {"data": data, "budget": budget}}
+
+
+def _installed(libraries: tuple[str, ...]) -> dict[str, str]:
+    return {name: _version(name) for name in libraries}
+
+
+@cache
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,78 @@
+"""Where records lie, and which of them are complete.
+
+::
+
+    results/resolved.json                   what `auto` came to, per model, device and host
+    results/<suite>/plan.json               the rows that the suite asks for
+    results/<suite>/fits/<fit_id>/          spec.json fit.json status.json
+    results/<suite>/runs/<run_id>/          spec.json metrics.json predictions.parquet status.json
+        measurements/<host_id>-<n>/         timing.json host.json
+
+``status.json`` is written last: a record without it does not exist.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.errors import RequestError
+from harness.records.files import read_json, write_json
+
+Status = Literal["ok", "failed", "timeout", "oom", "diverged", "unsupported", "skipped"]
+
+#: answers, not failures: they do not make the exit status 1
+ANSWERS: frozenset[str] = frozenset({"ok", "unsupported", "skipped"})
+
+
+@dataclass(frozen=True)
+class Store:
+    """The records of one suite under one results folder."""
+
+    results: Path
+    suite: str
+
+    @property
+    def folder(self) -> Path:
+        return self.results / self.suite
+
+    def fit(self, fit_id: str) -> Path:
+        return self.folder / "fits" / fit_id
+
+    def run(self, run_id: str) -> Path:
+        return self.folder / "runs" / run_id
+
+    def measurements(self, run_id: str) -> list[Path]:
+        """Complete measurements of a run, oldest first."""
+        folders = sorted((self.run(run_id) / "measurements").glob("*-*"))
+        return [f for f in folders if (f / "timing.json").is_file()]
+
+    def check_writable(self) -> None:
+        """`RequestError` unless records can be written here."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / f".writable-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise RequestError(
+                f"results folder {self.folder} cannot be written ({error.strerror}); "
+                "choose another with --results DIR"
+            ) from None
+
+
+def status_of(record: Path) -> dict[str, Any] | None:
+    """``status.json`` of a record, or None while it is not complete."""
+    return read_json(record / "status.json")
+
+
+def is_done(record: Path) -> bool:
+    """True for a complete record of any status; failures are not tried again unasked."""
+    return status_of(record) is not None
+
+
+def finish(record: Path, status: Status, reason: str = "", **facts: Any) -> None:
+    """Complete a record. Must be the last write into it."""
+    write_json(record / "status.json", {"status": status, "reason": reason, **facts})

@@ -1,0 +1,66 @@
+"""What plug-ins may add: one registry a kind of thing, filled from entry points.
+
+Our own tasks, backends, runtimes, sources and formats come through the same door (see
+``[project.entry-points]`` in pyproject.toml), so a plug-in package adds one without touching
+this repository. Nothing is imported until it is asked for by name.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import Any
+
+from harness.errors import RequestError
+
+
+class Registry:
+    """Names to objects of one entry-point group.
+
+    ``built_in`` gives ``module:object`` of names that work uninstalled too, from a checkout.
+    """
+
+    def __init__(
+        self, group: str, noun: str, built_in: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self.group = group
+        self.noun = noun
+        self._built_in = built_in
+        self._points: dict[str, EntryPoint] | None = None
+
+    def _all(self) -> dict[str, EntryPoint]:
+        if self._points is None:
+            self._points = {
+                name: EntryPoint(name, value, self.group) for name, value in self._built_in.items()
+            }
+            self._points |= {point.name: point for point in entry_points(group=self.group)}
+        return self._points
+
+    def names(self) -> list[str]:
+        return sorted(self._all())
+
+    def get(self, name: str, where: str = "") -> Any:
+        """The object of that name; `RequestError` (prefixed with ``where``) if unknown."""
+        point = self._all().get(name)
+        if point is None:
+            close = difflib.get_close_matches(name, self.names(), n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            prefix = f"{where}: " if where else ""
+            raise RequestError(
+                f"{prefix}unknown {self.noun} {name!r}; {hint}known: {', '.join(self.names())}"
+            )
+        return _load(point)
+
+
+@cache
+def _load(point: EntryPoint) -> Any:
+    return point.load()
+
+
+tasks = Registry("harness.tasks", "task type")
+backends = Registry("harness.backends", "framework")
+runtimes = Registry("harness.runtimes", "runtime")
+executors = Registry("harness.executors", "executor")

@@ -1,0 +1,33 @@
+"""Where bytes come from: one file a scheme, digests checked at every use, one cache."""
+
+from harness.sources.base import (
+    Context,
+    Source,
+    Unavailable,
+    digests,
+    fetch_file,
+    fetch_folder,
+    member,
+    parse,
+    resolve,
+    schemes,
+)
+from harness.sources.cache import DigestMismatch, default_cache, sha256_of
+from harness.sources.trust import remote_code_allowed
+
+__all__ = [
+    "Context",
+    "DigestMismatch",
+    "Source",
+    "Unavailable",
+    "default_cache",
+    "digests",
+    "fetch_file",
+    "fetch_folder",
+    "member",
+    "parse",
+    "remote_code_allowed",
+    "resolve",
+    "schemes",
+    "sha256_of",
+]

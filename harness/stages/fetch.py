@@ -1,0 +1,93 @@
+"""A model's files, verified, in one folder that every framework can load from."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.plan import model_files
+from harness.records.files import whole_folder, write_json
+from harness.records.identity import digest
+from harness.sources import fetch_file, fetch_folder, remote_code_allowed
+from harness.stages.job import Job
+from harness.suite import Model
+
+#: Weights that must be rewritten as safetensors in the Hugging Face layout before use.
+_FOREIGN = (".gguf", ".bin", ".pth", ".pt")
+
+
+def fetch_model(
+    model: Model,
+    cache: Path,
+    base: Path,
+    *,
+    trust_remote_code: bool = False,
+    progress: Callable[..., None] | None = None,
+) -> Path | None:
+    """The folder of a model's verified files, as they came; None for baselines.
+
+    Every file's digest is checked again at each use.
+    """
+    files = model_files(model, base)
+    if not files:
+        return None
+    if "*" in files:
+        assert model.source is not None
+        found = fetch_folder(model.source, None, cache, base=base, progress=progress)
+    else:
+        found = {
+            name: fetch_file(ref, cache, base=base, progress=progress)
+            for name, (ref, _) in files.items()
+        }
+    pins = {name: pin for name, (_, pin) in files.items()}
+    folder = cache / "models" / digest(pins)
+    if "*" in files or not (folder / "files.json").is_file():
+        with whole_folder(folder) as scratch:
+            for name, path in found.items():
+                _place(path, scratch / name)
+            write_json(scratch / "files.json", {"model": model.id, "pins": pins})
+    remote_code_allowed(model, trust_remote_code, folder)
+    return folder
+
+
+def model_folder(job: Job) -> Path | None:
+    """The neutral folder (config.json, model.safetensors, tokenizer.json) of a job's model.
+
+    Foreign weights (GGUF, PyTorch pickles read with ``weights_only``) are converted once.
+    """
+    raw = fetch_model(
+        job.model_entry, job.cache, job.base, trust_remote_code=job.trust_remote_code
+    )
+    if raw is None or _is_neutral(raw):
+        return raw
+    # Needs the framework that knows the foreign format; only a worker of it gets here first,
+    # all others find the folder made.
+    neutral = raw.with_name(raw.name + "-neutral")
+    if not (neutral / "tokenizer.json").is_file():
+        from harness.backends.torch.convert import to_neutral
+
+        to_neutral(raw, neutral)
+    return neutral
+
+
+def _is_neutral(folder: Path) -> bool:
+    names = [p.name for p in folder.iterdir()]
+    return "tokenizer.json" in names and not any(n.endswith(_FOREIGN) for n in names)
+
+
+def _place(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copyfile(source, target)
+
+
+def fetch_facts(folder: Path | None) -> dict[str, Any]:
+    """Size of a model folder in MB (1e6 bytes)."""
+    if folder is None:
+        return {"size_mb": 0.0}
+    return {"size_mb": sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6}

@@ -1,0 +1,183 @@
+"""Train one model on one task: an artifact in the cache, and what the record says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import registry
+from harness.backends.base import ArtifactInfo, FitRequest, Predictor, Progress, predict_all
+from harness.measure.host import host_facts
+from harness.records.files import read_json, whole_folder, write_json
+from harness.records.identity import digest
+from harness.stages import prepare
+from harness.stages.fetch import model_folder
+from harness.stages.job import Job
+from harness.tasks.base import Encoded, Examples, Task
+
+#: Training examples on which the training score is computed; enough for a gap of 2 points.
+TRAIN_SCORE_EXAMPLES = 500
+
+
+def fit(job: Job, progress: Progress) -> dict[str, Any]:
+    """Fit unless the cache already holds this very fit; returns the content of ``fit.json``."""
+    known = read_json(job.fit_folder / "fit.json")
+    if known is not None:
+        return known | {"from_cache": True}
+    backend = registry.backends.get(job.spec["framework"])()
+    folder = model_folder(job)
+    data = prepare.task_data(job)
+    tokenizer_file = folder / "tokenizer.json" if folder else None
+    train = prepare.split(job, "train", tokenizer_file)
+    validation = prepare.split(job, "validation", tokenizer_file)
+    info = artifact_info(job, data.task)
+    job.fit_folder.mkdir(parents=True, exist_ok=True)
+    with whole_folder(job.artifact) as scratch:
+        request = FitRequest(
+            model_kind=job.spec["model"]["kind"],
+            model_folder=folder,
+            recipe=job.spec["recipe"],
+            settings=job.spec["settings"],
+            loss=data.task.loss,
+            info=info,
+            train=train.encoded,
+            validation=validation.encoded,
+            validation_score=scorer(data.task, validation.examples, validation.encoded),
+            device=job.spec["device"],
+            threads=job.spec["threads"],
+            seed=job.spec["seed"],
+            out=scratch,
+            features_cache=job.cache / "features",
+            features_key=_features_key(job),
+        )
+        report = backend.fit(request, progress)
+    facts = asdict(report) | {
+        "train_examples": len(train.examples),
+        "validation_examples": len(validation.examples),
+        "validation_held_out": data.held_out,
+        "truncated_share": {
+            "train": train.truncated_share,
+            "validation": validation.truncated_share,
+        },
+        "labels": data.task.labels,
+        "host": host_facts(job.spec["threads"]),
+    }
+    facts["host_id"] = facts["host"]["host_id"]
+    facts |= _own_scores(job, data.task, train, validation, report.notes)
+    write_json(job.fit_folder / "fit.json", facts)
+    return facts
+
+
+def artifact_info(job: Job, task: Task) -> ArtifactInfo:
+    spec = job.spec
+    return ArtifactInfo(
+        kind=spec["model"]["kind"],
+        framework=spec["framework"],
+        task_type=spec["task"]["type"],
+        head=task.head.kind,
+        outputs=task.head.outputs,
+        pooling=spec["model"]["pooling"],
+        labels=task.labels,
+        max_length=spec["task"]["max_length"],
+        stride=spec["task"]["stride"],
+        weights_licence=spec["model"]["licence"],
+        data_licence=spec["task"]["licence"],
+        extra={"options": dict(task.options)},
+    )
+
+
+def scorer(
+    task: Task, examples: Examples, encoded: Encoded
+) -> Callable[[Any], float]:
+    """Logits of a split to its primary metric."""
+
+    def score(logits: Any) -> float:
+        frame = task.decode(examples, encoded, logits)
+        denominator = float(frame["score_den"].sum())
+        return float(frame["score_num"].sum()) / denominator if denominator else 0.0
+
+    return score
+
+
+def load_own(job: Job) -> Predictor:
+    """The artifact in the runtime of the framework that fitted it."""
+    backend = registry.backends.get(job.spec["framework"])
+    runtime = registry.runtimes.get(backend.runtime)()
+    predictor: Predictor = runtime.load(
+        job.artifact, job.exports, device=job.spec["device"], threads=job.spec["threads"]
+    )
+    return predictor
+
+
+def _own_scores(
+    job: Job,
+    task: Task,
+    train: prepare.Split,
+    validation: prepare.Split,
+    notes: dict[str, Any],
+) -> dict[str, Any]:
+    """Scores on train and validation, for the overfitting gap; by the backend if it knows them."""
+    if "train_score" in notes and "validation_score" in notes:
+        return {key: notes[key] for key in ("train_score", "validation_score")}
+    predictor = load_own(job)
+    chosen = _whole_examples(train, TRAIN_SCORE_EXAMPLES, job.spec["task"]["budget"]["seed"])
+    scores = {}
+    for name, (examples, encoded) in {
+        "train_score": chosen,
+        "validation_score": (validation.examples, validation.encoded),
+    }.items():
+        scores[name] = scorer(task, examples, encoded)(predict_all(predictor, encoded))
+    return scores | {"train_score_examples": len(chosen[0])}
+
+
+def _whole_examples(
+    split: prepare.Split, size: int, seed: int
+) -> tuple[Examples, Encoded]:
+    """At most ``size`` drawn examples with all their features."""
+    from harness.tasks.base import Ragged
+
+    count = len(split.examples)
+    if count <= size:
+        return split.examples, split.encoded
+    chosen = np.sort(np.random.default_rng(seed).permutation(count)[:size])
+    position = np.full(count, -1)
+    position[chosen] = np.arange(size)
+    features = np.flatnonzero(position[split.encoded.example_index] >= 0)
+
+    def pick(columns: dict[str, Ragged | np.ndarray]) -> dict[str, Ragged | np.ndarray]:
+        return {
+            key: Ragged.of([rows[i] for i in features], rows.values.dtype)
+            if isinstance(rows, Ragged)
+            else rows[features]
+            for key, rows in columns.items()
+        }
+
+    encoded = split.encoded
+    return split.examples.take(chosen.tolist()), Encoded(
+        pick(encoded.inputs),
+        pick(encoded.targets),
+        position[encoded.example_index[features]],
+        encoded.truncated[chosen],
+        pick(encoded.extras),
+    )
+
+
+def _features_key(job: Job) -> str:
+    """What frozen features depend on: model, data, draw and encoding; not recipe or seed."""
+    spec, task = job.spec, job.spec["task"]
+    data = {k: v for k, v in task["data"].items() if k != "test"}
+    budget = {k: v for k, v in task["budget"].items() if k != "test"}
+    return digest(
+        [spec["model"]["files"], spec["model"]["kind"], spec["model"]["pooling"], data, budget,
+         task["type"], task["options"], task["max_length"], task["stride"], spec["threads"],
+         spec["device"], spec["versions"]]
+    )  # fmt: skip
+
+
+def fit_is_cached(fit_folder: Path) -> bool:
+    """True where the artifact and its facts are both whole."""
+    return (fit_folder / "fit.json").is_file() and (fit_folder / "artifact").is_dir()

@@ -1,0 +1,67 @@
+"""What a stage is told: one JSON-able description, the same on every executor."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.suite import Model, TaskEntry
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fit (and, for scoring, one of its runs) with the places it may use.
+
+    ``spec`` is the fit's resolved specification; ``run`` a run's, or empty. ``cache`` holds
+    downloads, prepared data and artifacts; ``record`` is the record folder that the stage
+    writes into; ``base`` is the folder of the suite file, which `path:` sources start from.
+    """
+
+    fit_id: str
+    spec: dict[str, Any]
+    model: dict[str, Any]
+    task: dict[str, Any]
+    cache: Path
+    base: Path
+    record: Path
+    trust_remote_code: bool = False
+    run_id: str = ""
+    run: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def model_entry(self) -> Model:
+        return Model.model_validate(self.model)
+
+    @property
+    def task_entry(self) -> TaskEntry:
+        return TaskEntry.model_validate(self.task)
+
+    @property
+    def fit_folder(self) -> Path:
+        """Where the cache keeps the fit: ``artifact/``, ``onnx/``, ``logits/``, ``fit.json``."""
+        return self.cache / "fits" / self.fit_id
+
+    @property
+    def artifact(self) -> Path:
+        return self.fit_folder / "artifact"
+
+    @property
+    def exports(self) -> Path:
+        return self.fit_folder / "onnx"
+
+    @property
+    def timing_inputs(self) -> Path:
+        return self.fit_folder / f"timing-inputs-{self.spec['task']['budget']['test'] or 'all'}.npz"
+
+    def dumps(self) -> str:
+        paths = {"cache": str(self.cache), "base": str(self.base), "record": str(self.record)}
+        return json.dumps(self.__dict__ | paths)
+
+    @classmethod
+    def loads(cls, text: str) -> Job:
+        data = json.loads(text)
+        for key in ("cache", "base", "record"):
+            data[key] = Path(data[key])
+        return cls(**data)

@@ -1,0 +1,173 @@
+"""Raw files to drawn, encoded splits, the same for every framework.
+
+Worker processes keep what they have prepared, so that a suite reads and tokenises each split
+once per process.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from harness import registry
+from harness.data.split import draw, hold_out
+from harness.errors import RequestError
+from harness.plan import task_spec
+from harness.sources import fetch_file
+from harness.stages.job import Job
+from harness.suite import TaskEntry
+from harness.tasks.base import Encoded, Examples, Task, TextEncoder
+from harness.tasks.overlap import overlap
+
+SplitName = Literal["train", "validation", "test"]
+
+#: share of train that is held out where a task has no validation file and no budget for one
+HELD_OUT = 0.1
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """One task, read whole: what every draw is made from."""
+
+    task: Task
+    splits: dict[str, Examples]
+    held_out: bool  # validation was taken from train
+
+
+@dataclass(frozen=True)
+class Split:
+    """A drawn split, raw and encoded."""
+
+    examples: Examples
+    encoded: Encoded
+
+    @property
+    def truncated_share(self) -> float:
+        return float(self.encoded.truncated.mean()) if len(self.encoded.truncated) else 0.0
+
+
+def task_data(job: Job) -> TaskData:
+    """The job's task, read from (cached) files."""
+    return _task_data(json.dumps(job.task, sort_keys=True), job.cache, job.base)
+
+
+@lru_cache(maxsize=4)
+def _task_data(entry_json: str, cache: Path, base: Path) -> TaskData:
+    entry = TaskEntry.model_validate_json(entry_json)
+    return read_task(entry, cache, base)
+
+
+def read_task(
+    entry: TaskEntry, cache: Path, base: Path, progress: Callable[..., None] | None = None
+) -> TaskData:
+    """Fetch, parse and check all splits of a task; `RequestError` on anything wrong in them."""
+    from harness.data.read import derive, read_table
+
+    kind = registry.tasks.get(entry.type)
+    reader = kind(entry.options)
+    splits: dict[str, Examples] = {}
+    origins: dict[str, str] = {}
+    for split in ("train", "validation", "test"):
+        ref = getattr(entry.data, split)
+        if ref is None:
+            continue
+        path = fetch_file(ref, cache, base=base, progress=progress)
+        origin = ref.source.removeprefix("path:")
+        table = read_table(path, entry.data.format, entry.data.options, origin)
+        if entry.data.derive:
+            table = derive(entry.data.derive, table, split)
+        origins[split] = origin
+        splits[split] = reader.examples(table, split)
+        if not len(splits[split]):
+            raise RequestError(f"task {entry.id!r}: {origin} holds no examples")
+    task = kind(entry.options, reader.find_labels(splits["train"]))
+    for split in splits:
+        task.check_labels(splits[split], origins[split])
+    held_out = "validation" not in splits
+    if held_out:
+        pool = splits["train"]
+        size = entry.budget.validation or max(1, round(HELD_OUT * len(pool)))
+        if size >= len(pool):
+            raise RequestError(
+                f"task {entry.id!r}: {len(pool)} training examples are too few to hold out "
+                f"{size} for validation; name a `validation` file or lower budget.validation"
+            )
+        rest, kept = hold_out(task.strata(pool), size, entry.budget.seed)
+        splits |= {"train": pool.take(rest), "validation": pool.take(kept)}
+    return TaskData(task, splits, held_out)
+
+
+def split(job: Job, name: SplitName, tokenizer_file: Path | None) -> Split:
+    """A split as the job's budget draws it, encoded for the job's model."""
+    budget = job.spec["task"]["budget"]
+    key = (
+        json.dumps(job.task, sort_keys=True), job.cache, job.base, name, budget[name],
+        budget["seed"], job.spec["task"]["max_length"], job.spec["task"]["stride"], tokenizer_file,
+    )  # fmt: skip
+    return _split(*key)
+
+
+@lru_cache(maxsize=12)
+def _split(
+    entry_json: str,
+    cache: Path,
+    base: Path,
+    name: str,
+    size: int | None,
+    seed: int,
+    max_length: int,
+    stride: int,
+    tokenizer_file: Path | None,
+) -> Split:
+    data = _task_data(entry_json, cache, base)
+    pool = data.splits[name]
+    examples = pool.take(draw(data.task.strata(pool), size, seed))
+    tokenizer = None
+    if tokenizer_file is not None:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    encoder = TextEncoder(tokenizer, max_length, stride)
+    return Split(examples, data.task.encode(examples, encoder))
+
+
+def overlap_facts(job: Job, train: Examples, test: Examples) -> dict[str, Any]:
+    """How many drawn test examples stand among the drawn and among all training examples."""
+    data = task_data(job)
+    keys = data.task.overlap_keys(test)
+    everything = data.task.overlap_keys(data.splits["train"])
+    return overlap(data.task.overlap_keys(train), keys) | {
+        "share_in_whole_train": overlap(everything, keys)["share"]
+    }
+
+
+def sample(encoded: Encoded, size: int, seed: int) -> Encoded:
+    """A seeded sample of features, for timings on real inputs in their real lengths."""
+    from harness.tasks.base import Ragged
+
+    count = len(encoded)
+    chosen = np.sort(np.random.default_rng(seed).permutation(count)[:size])
+    inputs: dict[str, Ragged | np.ndarray] = {}
+    for key, rows in encoded.inputs.items():
+        if isinstance(rows, Ragged):
+            inputs[key] = Ragged.of([rows[i] for i in chosen], rows.values.dtype)
+        else:
+            inputs[key] = rows[chosen]
+    return Encoded(inputs, {}, np.arange(len(chosen)), np.zeros(len(chosen), bool))
+
+
+def describe(entry: TaskEntry, base: Path) -> dict[str, Any]:
+    """The task as boards show it."""
+    spec = task_spec(entry, base, None, full=False)
+    return {key: spec[key] for key in ("name", "type", "max_length", "stride", "budget")} | {
+        "licence": entry.licence,
+        "url": entry.url,
+        "primary": registry.tasks.get(entry.type).primary,
+        "derive": entry.data.derive,
+    }

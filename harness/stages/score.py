@@ -1,0 +1,112 @@
+"""Score one fit in one runtime: predictions, metrics, and parity with the fit's own runtime."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import registry
+from harness.backends.base import Progress, predict_all
+from harness.backends.parity import parity
+from harness.data.arrays import load_ragged_list, save_encoded, save_ragged_list
+from harness.records.files import write_bytes, write_json
+from harness.records.identity import digest
+from harness.stages import prepare
+from harness.stages.fetch import model_folder
+from harness.stages.job import Job
+from harness.tasks.base import Task
+
+#: Features kept for the timing process: more than the most latency samples asked by default.
+TIMING_FEATURES = 512
+
+
+def score(job: Job, progress: Progress) -> dict[str, Any]:
+    """Predict the drawn test split; writes ``metrics.json`` and ``predictions.parquet``."""
+    runtime = registry.runtimes.get(job.run["runtime"])()
+    folder = model_folder(job)
+    data = prepare.task_data(job)
+    test = prepare.split(job, "test", folder / "tokenizer.json" if folder else None)
+    train = prepare.split(job, "train", folder / "tokenizer.json" if folder else None)
+    runtime.prepare(job.artifact, job.exports)
+    predictor = runtime.load(
+        job.artifact, job.exports, device=job.run["device"], threads=job.run["threads"]
+    )
+    total = len(test.encoded)
+    start = time.perf_counter()
+    logits = predict_all(
+        predictor, test.encoded, progress=lambda done: progress("score", done, total, "")
+    )
+    seconds = time.perf_counter() - start
+    if not all(np.isfinite(row).all() for row in logits):
+        raise FloatingPointError("the runtime returned logits that are not finite")
+    frame = data.task.decode(test.examples, test.encoded, logits)
+    metrics = data.task.metrics(frame)
+    for name in job.run["test"]["metrics"]:
+        from harness.tasks.evaluate_adapter import run_evaluate_metric
+
+        metrics |= run_evaluate_metric(name, frame, base=job.base)
+    facts: dict[str, Any] = {
+        "primary": data.task.primary,
+        "score": float(frame["score_num"].sum()) / max(float(frame["score_den"].sum()), 1e-12),
+        "examples": len(test.examples),
+        "examples_available": len(data.splits["test"]),
+        "features": total,
+        "metrics": metrics,
+        "score_seconds": seconds,
+        "observed": predictor.observed(),
+        "size_mb": runtime.size_bytes(job.artifact, job.exports) / 1e6,
+        "truncated_share": test.truncated_share,
+        "overlap": prepare.overlap_facts(job, train.examples, test.examples),
+    }
+    facts |= _against_own(job, data.task, test, frame, logits)
+    if not job.timing_inputs.is_file():
+        save_encoded(
+            job.timing_inputs,
+            prepare.sample(test.encoded, TIMING_FEATURES, job.spec["task"]["budget"]["seed"]),
+        )
+    write_bytes(job.record / "predictions.parquet", _parquet(frame))
+    write_json(job.record / "metrics.json", facts)
+    return {"score": facts["score"], "seconds": seconds}
+
+
+def _against_own(
+    job: Job, task: Task, test: prepare.Split, frame: Any, logits: list[np.ndarray]
+) -> dict[str, Any]:
+    """Logits and predictions against those of the fit's own runtime, on the same inputs."""
+    own = registry.backends.get(job.spec["framework"]).runtime
+    kept = _logits_file(job, own)
+    facts: dict[str, Any] = {"reference_runtime": own}
+    if job.run["runtime"] == own:
+        save_ragged_list(kept, logits)
+        return facts | {"parity_rel_diff": None, "prediction_agreement": None}
+    if not kept.is_file():
+        reason = f"no logits of the fit's own runtime {own!r} are at hand"
+        return facts | {
+            "parity_rel_diff": None,
+            "parity_rel_diff_reason": reason,
+            "prediction_agreement": None,
+            "prediction_agreement_reason": reason,
+        }
+    reference = load_ragged_list(kept)
+    own_frame = task.decode(test.examples, test.encoded, reference)
+    agreement = task.agreement(own_frame, frame)
+    return facts | parity(reference, logits) | {"prediction_agreement": agreement}
+
+
+def _logits_file(job: Job, runtime: str) -> Path:
+    return job.fit_folder / "logits" / f"{runtime}-{digest(job.run['test'])}.npz"
+
+
+def _parquet(frame: Any) -> bytes:
+    """Deterministic Parquet bytes of a frame, without pandas' own metadata."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()

@@ -1,0 +1,211 @@
+"""Is A better than B, on the same test examples? Paired tests and intervals of the difference.
+
+Pairing matters: two systems err on the same hard examples, so the difference is known far better
+than either score, and overlapping intervals say little.
+
+- one seed each, 0/1 scores, single-example clusters: McNemar's exact test
+- one seed each, anything else: cluster permutation test
+- several seeds on either side: a t-type test in which seeds count too (`harness.stats.seeds`).
+  A permutation of examples alone holds the seeds fixed: it would ask whether *these* fitted
+  weights differ, and answer yes for two sets of seeds of one and the same recipe.
+
+Sources: McNemar, *Psychometrika* 12 (1947); Noreen, *Computer-Intensive Methods for Testing
+Hypotheses* (1989) and Yeh, COLING (2000), for swapping two systems' outputs; Phipson and Smyth,
+*Stat. Appl. Genet. Mol. Biol.* 9 (2010), for counting the observed outcome among the draws.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.special import bdtr
+
+from harness.stats.bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    Interval,
+    is_proportion,
+    mean_ratios,
+    percentile,
+    resampled_sums,
+)
+from harness.stats.clusters import (
+    cluster_sums,
+    distinct,
+    influence,
+    influence_variance,
+    mean_ratio,
+)
+from harness.stats.seeds import Component, seed_component, two_sided_p, widen
+
+Method = Literal["mcnemar", "permutation", "seeds"]
+
+#: Differences of ratios equal up to rounding count as equal
+_ROUNDING = 1e-12
+#: One binomial draw costs about as much as this many swap bits
+_COUNT_COST = 12
+_BLOCK = 2_000_000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A minus B on the same examples; ``p_value`` is two-sided, for "they score the same"."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    method: Method
+
+
+def mcnemar_exact(only_a: int, only_b: int) -> float:
+    """Exact two-sided p of McNemar's test.
+
+    ``only_a``: examples that A alone got right; ``only_b``: B alone. Under the null each
+    discordant example falls either way with probability one half. 1.0 where there is none.
+    """
+    discordant = only_a + only_b
+    if discordant == 0:
+        return 1.0
+    return min(1.0, 2.0 * float(bdtr(min(only_a, only_b), discordant, 0.5)))
+
+
+def permutation_p(
+    num_a: np.ndarray,
+    den_a: np.ndarray,
+    num_b: np.ndarray,
+    den_b: np.ndarray,
+    clusters: np.ndarray,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> float:
+    """Two-sided p of the cluster permutation test on a difference of ratios. All are (examples,).
+
+    Swaps the two systems' outputs within whole clusters at random and counts how often the
+    difference is at least as large as the observed one. All swaps are enumerated where there are
+    at most ``resamples`` of them (then p is exact), else (hits + 1) / (resamples + 1).
+    """
+    rows = cluster_sums(np.stack([num_a, den_a, num_b, den_b]), clusters).T
+    total = rows.sum(axis=0)
+    change = np.stack([rows[:, 2] - rows[:, 0], rows[:, 3] - rows[:, 1]], axis=1)
+    change = change[np.any(change != 0, axis=1)]  # swapping equal outputs changes nothing
+    observed = float(np.abs(_difference(total, np.zeros(2))))
+    if 2 ** min(len(change), 63) <= resamples:
+        bits = np.arange(2 ** len(change))[:, None] >> np.arange(len(change)) & 1
+        return float(np.mean(_extreme(total, bits @ change, observed)))
+    swapped = _swapped_sums(change, resamples, np.random.default_rng(seed))
+    hits = int(_extreme(total, swapped, observed).sum())
+    return (hits + 1) / (resamples + 1)
+
+
+def compare(
+    num_a: np.ndarray,
+    den_a: np.ndarray,
+    num_b: np.ndarray,
+    den_b: np.ndarray,
+    clusters: np.ndarray,
+    *,
+    same_fits: bool = False,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """The test and the interval that fit the data. (seeds, examples) each; seeds may differ.
+
+    ``same_fits``: seed i of A and of B are the same weights (two runtimes of one fit), so the
+    seeds' differences are paired too. Otherwise seeds of A and B are independent; a side with
+    one seed adds no seed variance, since none is known (true for deterministic baselines).
+    """
+    difference = mean_ratio(num_a, den_a) - mean_ratio(num_b, den_b)
+    seeds = _seed_components(num_a, den_a, num_b, den_b, same_fits)
+    low, high = difference_interval(
+        num_a, den_a, num_b, den_b, clusters, level=level, resamples=resamples, seed=seed
+    )
+    for part in seeds:
+        low, high = widen(difference, Interval(low, high), part, level)
+    method: Method
+    if seeds:
+        residuals = influence(num_a, den_a, clusters) - influence(num_b, den_b, clusters)
+        examples = Component(influence_variance(residuals), max(1, len(residuals) - 1))
+        p, method = two_sided_p(difference, [examples, *seeds]), "seeds"
+    elif (
+        is_proportion(num_a, den_a)
+        and is_proportion(num_b, den_b)
+        and len(np.unique(clusters)) == len(clusters)
+    ):
+        only_a, only_b = int((num_a > num_b).sum()), int((num_b > num_a).sum())
+        p, method = mcnemar_exact(only_a, only_b), "mcnemar"
+    else:
+        p = permutation_p(
+            num_a[0], den_a[0], num_b[0], den_b[0], clusters, resamples=resamples, seed=seed
+        )
+        method = "permutation"
+    return Comparison(difference, low, high, p, method)
+
+
+def difference_interval(
+    num_a: np.ndarray,
+    den_a: np.ndarray,
+    num_b: np.ndarray,
+    den_b: np.ndarray,
+    clusters: np.ndarray,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Paired cluster bootstrap of score A - score B, over the examples only.
+
+    Equal outputs throughout give [0, 0]: on these examples nothing differed.
+    """
+    if np.array_equal(num_a, num_b) and np.array_equal(den_a, den_b):
+        return Interval(0.0, 0.0)
+    a, b = len(num_a), len(num_b)
+    rows = cluster_sums(np.concatenate([num_a, den_a, num_b, den_b]), clusters).T
+    sums = resampled_sums(rows, resamples, np.random.default_rng(seed))
+    scores_a = mean_ratios(sums[:, :a], sums[:, a : 2 * a])
+    scores_b = mean_ratios(sums[:, 2 * a : 2 * a + b], sums[:, 2 * a + b :])
+    return percentile(scores_a - scores_b, level)
+
+
+def _seed_components(
+    num_a: np.ndarray, den_a: np.ndarray, num_b: np.ndarray, den_b: np.ndarray, same_fits: bool
+) -> list[Component]:
+    scores_a = num_a.sum(axis=1) / den_a.sum(axis=1)
+    scores_b = num_b.sum(axis=1) / den_b.sum(axis=1)
+    if same_fits:
+        found = [seed_component(scores_a - scores_b)]
+    else:
+        found = [seed_component(scores_a), seed_component(scores_b)]
+    return [part for part in found if part is not None]
+
+
+def _swapped_sums(change: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Random swaps: what (num, den) move from B to A in each, (resamples, 2)."""
+    kinds, times = distinct(change)
+    if len(kinds) * _COUNT_COST <= len(change):
+        return rng.binomial(times, 0.5, size=(resamples, len(kinds))) @ kinds
+    moved = np.empty((resamples, 2))
+    block = max(1, _BLOCK // len(change))
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        bits = rng.integers(0, 2, (size, len(change)), dtype=np.int8)
+        moved[start : start + size] = bits.astype(float) @ change
+    return moved
+
+
+def _difference(total: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """Difference of ratios after moving sums: total (4,), moved (..., 2)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        a = (total[0] + moved[..., 0]) / (total[1] + moved[..., 1])
+        b = (total[2] - moved[..., 0]) / (total[3] - moved[..., 1])
+    return np.asarray(a - b)
+
+
+def _extreme(total: np.ndarray, moved: np.ndarray, observed: float) -> np.ndarray:
+    """Which swaps differ at least as much as observed; undefined ratios count as extreme."""
+    values = np.abs(_difference(total, moved))
+    return ~(values < observed - _ROUNDING)

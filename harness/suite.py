@@ -1,0 +1,441 @@
+"""The suite file: its schema, and a reader whose every complaint names file and line.
+
+A suite pairs models with tasks. ``harness schema`` prints this schema as JSON Schema, which
+editors use to complete suite files.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from harness.errors import RequestError
+
+RecipeName = Literal["fine-tune", "linear-probe", "scratch", "baseline"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256, lower-case hex")]
+Identifier = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="letters, digits, '.', '_', '-'"),
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileRef(_Strict):
+    """One file from a source, with the digest that it must have."""
+
+    source: str = Field(description="pypi:NAME==VERSION!PATH, path:PATH or hf:NAME@REVISION!PATH")
+    sha256: Sha256 | None = Field(None, description="required for pypi:")
+    mirrors: tuple[str, ...] = Field((), description="other sources of the same bytes")
+
+
+class Model(_Strict):
+    """A pretrained checkpoint, or a baseline that needs none."""
+
+    id: Identifier
+    name: str = Field("", description="the name people know it by")
+    kind: str = Field(
+        "transformer",
+        description="transformer, static-embeddings, tfidf-logreg, majority, or a plug-in's kind",
+    )
+    source: str | None = Field(
+        None, description="a checkpoint folder or a single file; `files` for anything else"
+    )
+    sha256: Sha256 | dict[str, Sha256] | None = Field(
+        None, description="of the single file, or of each file of the folder that is used"
+    )
+    mirrors: tuple[str, ...] = ()
+    files: dict[str, FileRef] = Field(
+        default_factory=dict, description="file name in the model folder to its source"
+    )
+    pooling: Literal["mean", "cls", "last"] = Field(
+        "mean", description="one vector of a sequence: mean, first or last token"
+    )
+    licence: str = Field("unknown", description="of the weights, SPDX where there is one")
+    url: str = ""
+    trust_remote_code: bool = Field(
+        False, description="also needs --trust-remote-code on the command line"
+    )
+
+    @model_validator(mode="after")
+    def _sources(self) -> Model:
+        if self.source and self.files:
+            raise ValueError("give either `source` or `files`, not both")
+        if self.source and self.source.startswith("pypi:") and not self.sha256:
+            raise ValueError(
+                "a `pypi:` source needs `sha256`: the digest of each file that is used "
+                "(print them with `harness digest SOURCE`)"
+            )
+        for name, file in self.files.items():
+            if file.source.startswith("pypi:") and not file.sha256:
+                raise ValueError(f"file {name!r}: a `pypi:` source needs `sha256`")
+        return self
+
+
+class Budget(_Strict):
+    """Upper limits on examples, drawn by seed and stratified; null is no limit (``--full``)."""
+
+    train: int | None = Field(None, gt=0)
+    validation: int | None = Field(None, gt=0)
+    test: int | None = Field(None, gt=0)
+    seed: int = Field(13, description="of the draw; the same for every model and seed")
+
+
+class Data(_Strict):
+    """A task's files. Without `validation`, a part of `train` is held out."""
+
+    train: FileRef
+    test: FileRef
+    validation: FileRef | None = None
+    format: str | None = Field(
+        None,
+        description="csv, tsv, jsonl, parquet, conll, squad, orange-tab; default: by extension",
+    )
+    derive: str | None = Field(
+        None, description="a named derivation of the data, for example `mrc-from-ner`"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="of the format reader: encoding, separator, columns"
+    )
+
+    @model_validator(mode="after")
+    def _digests(self) -> Data:
+        for split in ("train", "validation", "test"):
+            file: FileRef | None = getattr(self, split)
+            if file and file.source.startswith("pypi:") and not file.sha256:
+                raise ValueError(f"{split}: a `pypi:` source needs `sha256`")
+        return self
+
+
+class TaskEntry(_Strict):
+    """A task type on one data set."""
+
+    id: Identifier
+    name: str = ""
+    type: str = Field(description="text-classification, token-classification, question-answering")
+    data: Data
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="of the task type: which columns hold what"
+    )
+    metrics: tuple[str, ...] = Field((), description="further `evaluate` metrics, by name or path")
+    max_length: int = Field(128, gt=0, description="tokens; longer input is cut, and counted")
+    stride: int = Field(32, ge=0, description="overlap of windows in tokens (question answering)")
+    budget: Budget = Budget.model_construct(train=None, validation=None, test=None, seed=13)
+    licence: str = Field("unknown", description="of the data")
+    url: str = ""
+
+
+class Settings(_Strict):
+    """Hyper-parameters of one recipe. Defaults are BERT's fine-tuning usage (Devlin 2019, A.3)."""
+
+    epochs: float = Field(3, gt=0)
+    batch_size: int = Field(32, gt=0)
+    learning_rate: float = Field(5e-5, gt=0)
+    head_learning_rate: float | None = Field(None, gt=0, description="default: learning_rate")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled L2")
+    l1: float = Field(0.0, ge=0, description="weight of the sum of absolute weights in the loss")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps; then linear decay")
+    clip_norm: float | None = Field(1.0, gt=0)
+    dropout: float | None = Field(None, ge=0, lt=1, description="default: the checkpoint's own")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    patience: int | None = Field(
+        None, gt=0, description="early stopping: epochs without a better validation score"
+    )
+    keep_best: bool = Field(
+        False, description="keep the weights of the best epoch on validation, not the last"
+    )
+    fit_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    C: float = Field(1.0, gt=0, description="inverse regularisation of logistic regression")
+    ngrams: tuple[int, int] = Field((1, 1), description="TF-IDF: shortest and longest n-gram")
+
+
+class Entry(_Strict):
+    """One block of the matrix: every model x task x seed under one recipe."""
+
+    models: tuple[str, ...] = Field(min_length=1)
+    tasks: tuple[str, ...] = Field(min_length=1)
+    recipe: RecipeName
+    frameworks: tuple[str, ...] = Field((), description="default: torch; sklearn for baselines")
+    runtimes: tuple[str, ...] = Field((), description="default: the framework's own")
+    devices: tuple[str, ...] = Field((), description="default: the suite's")
+    seeds: tuple[int, ...] = Field((), description="default: the suite's")
+    settings: dict[str, Any] = Field(default_factory=dict, description="see `Settings`")
+    settings_by_task: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    max_length: int | None = Field(None, gt=0, description="overrides the task's")
+    budget: dict[str, int | None] = Field(
+        default_factory=dict, description="overrides parts of the task's budget"
+    )
+
+
+class Timing(_Strict):
+    """How runs are timed. Limits are there so that a suite ends."""
+
+    launches: int = Field(1, ge=0, description="fresh processes per timed run; 0: no timing")
+    seeds: Literal["first", "all"] = Field(
+        "first", description="time each row's first seed, or all of them"
+    )
+    min_samples: int = Field(64, ge=1, description="of latency at batch 1")
+    max_samples: int = Field(400, ge=1)
+    max_seconds: float = Field(4.0, gt=0, description="latency phase, per launch")
+    batch_sizes: tuple[int, ...] = Field((8, 32), description="the throughput sweep")
+    sweep_seconds: float = Field(1.0, gt=0, description="per batch size")
+
+
+class Tune(_Strict):
+    """A search on the validation split with the same number of trials for every model."""
+
+    trials: int = Field(6, gt=0)
+    seed: int = 0
+    space: dict[RecipeName, dict[str, list[Any]]] = Field(
+        default_factory=dict, description="recipe to setting to candidate values"
+    )
+
+
+class Suite(_Strict):
+    """The whole file."""
+
+    suite: Identifier
+    title: str = ""
+    description: str = ""
+    models: tuple[Model, ...] = Field(min_length=1)
+    tasks: tuple[TaskEntry, ...] = Field(min_length=1)
+    matrix: tuple[Entry, ...] = Field(min_length=1)
+    settings: dict[RecipeName, dict[str, Any]] = Field(
+        default_factory=dict, description="defaults of each recipe"
+    )
+    seeds: tuple[int, ...] = Field((1,), min_length=1)
+    devices: tuple[str, ...] = Field(("cpu",), min_length=1, description="cpu, cuda, auto")
+    threads: int = Field(0, ge=0, description="per process; 0: all cores that are available")
+    timing: Timing = Timing.model_construct(
+        **{name: f.default for name, f in Timing.model_fields.items()}
+    )
+    tune: Tune | None = None
+    leaderboard: str = Field("default", description="a definition under leaderboards/, or a path")
+
+    @field_validator("models", "tasks")
+    @classmethod
+    def _unique(cls, items: tuple[Any, ...]) -> tuple[Any, ...]:
+        seen: set[str] = set()
+        for item in items:
+            if item.id in seen:
+                raise ValueError(f"duplicate id {item.id!r}")
+            seen.add(item.id)
+        return items
+
+
+class LoadedSuite(BaseModel):
+    """A suite, where it stands, and where each of its parts stands."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    suite: Suite
+    path: Path
+    lines: dict[tuple[str | int, ...], int]
+
+    def where(self, *location: str | int) -> str:
+        """``file:line`` of a part, by its keys and indices."""
+        return f"{self.path}:{_line(self.lines, location)}"
+
+
+def suite_folders() -> list[Path]:
+    """Where suites are looked up by name: ``./suites``, then those shipped with the package."""
+    here = Path(__file__).resolve().parent
+    return [Path("suites"), here / "_data" / "suites", here.parent / "suites"]
+
+
+def find_suite(name: str) -> Path:
+    """The file of a suite given by name or by path."""
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        path = Path(name)
+        if not path.is_file():
+            raise RequestError(f"no suite file {name!r}")
+        return path
+    for folder in suite_folders():
+        path = folder / f"{name}.yaml"
+        if path.is_file():
+            return path
+    import difflib
+
+    known = sorted({p.stem for folder in suite_folders() for p in folder.glob("*.yaml")})
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise RequestError(
+        f"unknown suite {name!r}: {hint}known suites: {', '.join(known) or 'none'}; "
+        "or give a path to a YAML file"
+    )
+
+
+def load_suite(name: str) -> LoadedSuite:
+    """Read and check a suite by name or path; every complaint is a `RequestError`."""
+    path = find_suite(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path}: cannot be read: {error}") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise RequestError(f"{path}:{line}: not valid YAML: {problem}") from None
+    lines: dict[tuple[str | int, ...], int] = {}
+    try:
+        raw = _plain(node, (), lines, path) if node is not None else None
+    except yaml.YAMLError as error:
+        raise RequestError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise RequestError(f"{path}:1: a suite is a mapping with the key `suite`")
+    try:
+        suite = Suite.model_validate(raw)
+    except ValidationError as error:
+        raise RequestError(_explain(error, path, lines)) from None
+    loaded = LoadedSuite(suite=suite, path=path, lines=lines)
+    _check_references(loaded)
+    return loaded
+
+
+def _plain(
+    node: yaml.Node,
+    at: tuple[str | int, ...],
+    lines: dict[tuple[str | int, ...], int],
+    path: Path,
+) -> Any:
+    """A YAML node as plain data, noting each part's line; duplicate keys are refused."""
+    lines[at] = node.start_mark.line + 1
+    if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
+        raise RequestError(f"{path}:{lines[at]}: the YAML tag {node.tag!r} is not allowed here")
+    if isinstance(node, yaml.MappingNode):
+        result: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = _scalar(key_node)
+            if key in result:
+                raise RequestError(
+                    f"{path}:{key_node.start_mark.line + 1}: duplicate key {key!r}"
+                )
+            result[key] = _plain(value_node, (*at, key), lines, path)
+            lines[(*at, key)] = key_node.start_mark.line + 1
+        return result
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(child, (*at, i), lines, path) for i, child in enumerate(node.value)]
+    return _scalar(node)
+
+
+#: YAML 1.1 reads 1e-4 as a string; people who write learning rates mean a number.
+_FLOAT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+
+
+def _scalar(node: yaml.Node) -> Any:
+    value = yaml.SafeLoader("").construct_object(node, deep=True)
+    if isinstance(value, str) and isinstance(node, yaml.ScalarNode) and node.style is None:
+        if _FLOAT.match(value):
+            return float(value)
+    return value
+
+
+def _line(lines: dict[tuple[str | int, ...], int], location: tuple[Any, ...]) -> int:
+    """The line of the longest known prefix of a location."""
+    while location and location not in lines:
+        location = location[:-1]
+    return lines.get(location, 1)
+
+
+def _explain(
+    error: ValidationError, path: Path, lines: dict[tuple[str | int, ...], int]
+) -> str:
+    """Pydantic's findings, one line each, with file and line and, for unknown keys, a guess."""
+    import difflib
+
+    messages = []
+    for finding in error.errors():
+        location = tuple(finding["loc"])
+        where = f"{path}:{_line(lines, location)}"
+        dotted = ".".join(str(part) for part in location)
+        if finding["type"] == "extra_forbidden":
+            key = str(location[-1])
+            known = _known_keys(location[:-1])
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+            messages.append(f"{where}: unknown key {key!r}{hint}")
+        else:
+            text = finding["msg"].removeprefix("Value error, ")
+            value = finding["input"]
+            if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+                text += f" (got {value!r})"
+            messages.append(f"{where}: {dotted}: {text}")
+    return "\n".join(dict.fromkeys(messages))
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    """The keys allowed at a location, found by walking the schema's models."""
+    import typing
+
+    kind: Any = Suite
+    for part in location:
+        if isinstance(part, int) or not (
+            isinstance(kind, type) and issubclass(kind, BaseModel) and part in kind.model_fields
+        ):
+            continue
+        annotation: Any = kind.model_fields[part].annotation
+        while True:
+            args = [a for a in typing.get_args(annotation) if a is not type(None) and a is not ...]
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                break
+            models = [a for a in args if isinstance(a, type) and issubclass(a, BaseModel)]
+            if not models:
+                break
+            annotation = models[0]
+        kind = annotation
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return sorted(kind.model_fields)
+    return []
+
+
+def _check_references(loaded: LoadedSuite) -> None:
+    """Ids named in the matrix must exist; settings must be known settings."""
+    suite = loaded.suite
+    models, tasks = {m.id for m in suite.models}, {t.id for t in suite.tasks}
+    for recipe, values in suite.settings.items():
+        _check_settings(loaded, ("settings", recipe), values)
+    for i, entry in enumerate(suite.matrix):
+        for known, names, key in ((models, entry.models, "models"), (tasks, entry.tasks, "tasks")):
+            for j, name in enumerate(names):
+                if name not in known:
+                    raise RequestError(
+                        f"{loaded.where('matrix', i, key, j)}: unknown {key[:-1]} {name!r}; "
+                        f"defined here: {', '.join(sorted(known))}"
+                    )
+        _check_settings(loaded, ("matrix", i, "settings"), entry.settings)
+        for task, values in entry.settings_by_task.items():
+            if task not in entry.tasks:
+                raise RequestError(
+                    f"{loaded.where('matrix', i, 'settings_by_task', task)}: "
+                    f"{task!r} is not among this entry's tasks: {', '.join(entry.tasks)}"
+                )
+            _check_settings(loaded, ("matrix", i, "settings_by_task", task), values)
+        for key in entry.budget:
+            if key not in Budget.model_fields:
+                raise RequestError(
+                    f"{loaded.where('matrix', i, 'budget', key)}: unknown key {key!r}; "
+                    f"known: {', '.join(Budget.model_fields)}"
+                )
+
+
+def _check_settings(loaded: LoadedSuite, at: tuple[str | int, ...], values: dict[str, Any]) -> None:
+    try:
+        Settings.model_validate(values)
+    except ValidationError as error:
+        finding = error.errors()[0]
+        where = loaded.where(*at, *finding["loc"])
+        if finding["type"] == "extra_forbidden":
+            raise RequestError(
+                f"{where}: unknown setting {finding['loc'][-1]!r}; "
+                f"known: {', '.join(Settings.model_fields)}"
+            ) from None
+        raise RequestError(f"{where}: {finding['loc'][-1]}: {finding['msg']}") from None

@@ -1,0 +1,1 @@
+"""Task types: one file each, from raw examples to numpy and from logits to metrics."""

