@@ -312,6 +312,7 @@ def task_spec(task: TaskEntry, base: Path, entry: Entry | None, full: bool) -> d
             "test": _pin(data.test, base),
             "format": data.format,
             "derive": data.derive,
+            "derive_options": data.derive_options,
             "options": data.options,
         },
         "options": task.options,

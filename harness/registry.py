@@ -63,4 +63,4 @@ def _load(point: EntryPoint) -> Any:
 tasks = Registry("harness.tasks", "task type")
 backends = Registry("harness.backends", "framework")
 runtimes = Registry("harness.runtimes", "runtime")
-executors = Registry("harness.executors", "executor")
+derivations = Registry("harness.derivations", "data derivation")

@@ -100,6 +100,7 @@ class Data(_Strict):
     derive: str | None = Field(
         None, description="a named derivation of the data, for example `mrc-from-ner`"
     )
+    derive_options: dict[str, Any] = Field(default_factory=dict, description="of the derivation")
     options: dict[str, Any] = Field(
         default_factory=dict, description="of the format reader: encoding, separator, columns"
     )
@@ -353,8 +354,11 @@ def _explain(
     import difflib
 
     messages = []
-    for finding in error.errors():
+    findings = error.errors()
+    for finding in findings:
         location = tuple(finding["loc"])
+        if any(f["loc"][: len(location)] == location and f is not finding for f in findings):
+            continue  # only says again that a part of it is wrong
         where = f"{path}:{_line(lines, location)}"
         dotted = ".".join(str(part) for part in location)
         if finding["type"] == "extra_forbidden":

@@ -59,6 +59,19 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
                 "data/test-00000-of-00001.csv": b"text,mood\nfine,happy\n",
             },
         )
+        running.add(
+            "datasets/acme/configured",
+            {
+                "README.md": b"---\nconfigs:\n- config_name: plain\n  data_files: plain.jsonl\n"
+                b"- config_name: other\n  data_files: other.jsonl\n---\n",
+                "plain.jsonl": b'{"t": "plain"}\n',
+                "other.jsonl": b'{"t": "other"}\n',
+            },
+        )
+        running.add("datasets/acme/archives", {"train.tar": b"an archive"})
+        running.add(
+            "datasets/acme/scripted", {"scripted.py": b"raise SystemExit", "train.csv": b"a\n1\n"}
+        )
         yield running
 
 
@@ -122,10 +135,6 @@ def test_a_pinned_file_may_be_a_pickle_since_the_suite_names_it(ask: Ask) -> Non
             "fetch_file(FileRef(source='hf:acme/tiny@main!config.json', sha256='0'*64), cache)",
             "wrong digest: the suite wants SHA-256 " + "0" * 64,
         ),
-        (
-            "fetch_file(FileRef(source='hf:datasets/acme/moods@main!dev'), cache)",
-            "dev",
-        ),
     ],
 )
 def test_what_cannot_be_had_is_one_message(ask: Ask, expression: str, message: str) -> None:
@@ -187,6 +196,33 @@ def test_a_split_of_the_hub_is_read_by_datasets_and_kept_as_parquet(ask: Ask) ->
     table = read_table(Path(answer), None, {}, source)
     assert table.columns == {"text": ["so good", "so bad"], "mood": ["happy", "sad"]}
     assert ask(expression, url="http://127.0.0.1:9") == answer
+
+
+def test_a_configuration_of_a_data_set_stands_before_its_split(ask: Ask) -> None:
+    pytest.importorskip("datasets")
+    from harness.data.read import read_table
+
+    answer = ask(
+        "fetch_file(FileRef(source='hf:datasets/acme/configured@main!other/train'), cache)"
+    )
+    assert isinstance(answer, str), answer
+    assert read_table(Path(answer), None, {}, "x").columns == {"t": ["other"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("moods@main!dev", "Unknown split \"dev\". Should be one of ['train', 'test']"),
+        ("configured@main!third/train", "'third' not found. Available: ['plain', 'other']"),
+        ("archives@main!train", "is read by the builder 'webdataset'; allowed are"),
+        ("scripted@main!train", "made by a Python script of its own, which is not run"),
+        ("nothing@main!train", "no dataset 'acme/nothing'"),
+    ],
+)
+def test_splits_that_cannot_be_had_are_one_message(ask: Ask, path: str, message: str) -> None:
+    pytest.importorskip("datasets")
+    answer = ask(f"fetch_file(FileRef(source='hf:datasets/acme/{path}'), cache)")
+    assert isinstance(answer, dict) and message in answer["error"]
 
 
 def test_digests_of_a_model_folder_can_be_pasted(ask: Ask) -> None:

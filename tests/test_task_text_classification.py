@@ -56,13 +56,12 @@ def test_single_texts_have_ids_only_and_keep_the_callers_tokenizer_as_it_was():
 
 
 def test_pairs_have_segment_ids_and_lose_tokens_from_the_longer_text_first():
-    task, examples = task_with(
-        {"pair": "other"}, table(text=["good", "bad"], other=["bad film bad film", "film"], label=["x", "y"])
-    )
+    data = table(text=["good", "bad"], other=["bad film bad film", "film"], label=["x", "y"])
+    task, examples = task_with({"pair": "other"}, data)
     encoded = task.encode(examples, TextEncoder(bert_like(), 6))
     assert encoded.inputs["input_ids"][0].tolist() == [2, 4, 3, 5, 6, 3]
     assert encoded.inputs["token_type_ids"][0].tolist() == [0, 0, 0, 1, 1, 1]
-    assert encoded.inputs["token_type_ids"].lengths.tolist() == encoded.inputs["input_ids"].lengths.tolist()
+    assert encoded.inputs["token_type_ids"][1].tolist() == [0, 0, 0, 1, 1]
     assert encoded.truncated.tolist() == [True, False]
 
 
@@ -76,7 +75,9 @@ def test_pairs_have_no_segment_ids_where_the_tokenizers_template_makes_none():
 def test_an_empty_text_still_has_one_token_to_pool():
     task, examples = task_with({}, table(text=["", "good"], label=["x", "y"]))
     tokenizer = bert_like()
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B:1", special_tokens=[])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A", pair="$A $B:1", special_tokens=[]
+    )
     encoded = task.encode(examples, TextEncoder(tokenizer, 8))
     assert encoded.inputs["input_ids"].lengths.tolist() == [1, 1]
 
@@ -104,7 +105,7 @@ def test_ids_are_row_numbers_or_a_column_and_do_not_change_with_a_draw():
         ({}, {"text": ["a", None], "label": [0, 1]}, r"data\.csv:3: column 'text' holds None"),
         ({}, {"text": ["a", "b"], "label": [0, float("nan")]}, r"data\.csv:3: column 'label'"),
         ({}, {"text": ["a", "b"], "label": [0, " "]}, r"data\.csv:3: column 'label'"),
-        ({"id": "key"}, {"text": ["a", "b"], "label": [0, 1], "key": [7, 7]}, r"'7' stands twice, first at data\.csv:2"),
+        ({"id": "k"}, {"text": ["a", "b"], "label": [0, 1], "k": [7, 7]}, r"'7' stands twice.*:2"),
         ({"label": "category"}, {"text": ["a"], "label": [0]}, "no column 'category'"),
     ],
 )  # fmt: skip
@@ -160,7 +161,8 @@ def test_metrics_agree_with_scikit_learn_on_random_predictions():
     target = [labels[i] for i in truth]
     prediction = [labels[i] for i in probabilities.argmax(axis=1)]
     metrics = classification_metrics(target, prediction, probabilities, labels)
-    assert metrics["log_loss"] == pytest.approx(log_loss(target, probabilities, labels=labels), rel=1e-5)
+    expected = log_loss(target, probabilities, labels=labels)
+    assert metrics["log_loss"] == pytest.approx(expected, rel=1e-5)
     assert metrics["f1_macro"] == f1_score(target, prediction, average="macro")
     expected = precision_recall_fscore_support(target, prediction, average="weighted")[:3]
     found = [metrics[f"{name}_weighted"] for name in ("precision", "recall", "f1")]

@@ -16,7 +16,7 @@ from typing import Any
 from harness.boards.collect import METRICS, Records, Row
 from harness.boards.outcomes import join
 from harness.stats.holm import holm
-from harness.stats.paired import compare
+from harness.stats.paired import paired_difference, paired_test
 
 #: Chance of calling any fit of a task worse than the best when it is not
 SIGNIFICANCE = 0.05
@@ -64,7 +64,7 @@ def ranked(records: Records, rank_by: str = "score") -> list[dict[str, Any]]:
         places = _rank(fits, rank_by)
         for fit in sorted(fits, key=lambda fit: _order(places.get(fit.key), fit)):
             for row in fit.rows:
-                flat = {**row.flat, **_change(row, fit.own)}
+                flat = {**row.flat, **_change(row, fit)}
                 if row.flat["status"] == "ok":
                     flat.update(places.get(fit.key, {}))
                 board.append(flat)
@@ -117,25 +117,28 @@ def _p_value(best: Row, other: Row) -> float | None:
     a, b = join(a, b)
     if not len(a):
         return None
-    return compare(a.num, a.den, b.num, b.den, a.clusters).p_value
+    return paired_test(a.num, a.den, b.num, b.den, a.clusters).p_value
 
 
-def _change(row: Row, own: Row) -> dict[str, float | None]:
-    """Score of a runtime minus that of the fit's own runtime, the same weights in both."""
-    if row is own or own.flat["runtime"] != own.flat["framework"]:
+def _change(row: Row, fit: Fit) -> dict[str, float | None]:
+    """Score of a runtime minus that of the runtime that trained it, the same weights in both."""
+    fit_ids = {run.fit_id for run in row.ok}
+    for own in fit.rows:
+        shared = [run.fit_id for run in own.ok if run.fit_id in fit_ids]
+        if own.flat["runtime"] == own.flat["framework"] and shared:
+            break
+    else:
         return {}
-    there = {run.fit_id for run in own.ok}
-    shared = [run.fit_id for run in row.ok if run.fit_id in there]
-    if not shared:
+    if own is row:
         return {}
     a, b = row.outcomes(shared), own.outcomes(shared)
     assert a is not None and b is not None
     a, b = join(a, b)
     if not len(a):
         return {}
-    found = compare(a.num, a.den, b.num, b.den, a.clusters, same_fits=True)
+    found = paired_difference(a.num, a.den, b.num, b.den, a.clusters, same_fits=True)
     return {
-        "score_delta": found.difference,
+        "score_delta": found.value,
         "score_delta_low": found.low,
         "score_delta_high": found.high,
     }

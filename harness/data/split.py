@@ -46,11 +46,9 @@ def hold_out(
     others: a class seen in validation alone could not be learned.
     """
     total = len(strata)
-    size = (
-        max(1, round(size_or_share * total))
-        if isinstance(size_or_share, float)
-        else int(size_or_share)
-    )
+    size = size_or_share
+    if isinstance(size, float):
+        size = max(1, round(size * total)) if 0 < size < 1 else 0
     if not 0 < size < total:
         raise ValueError(f"cannot hold {size_or_share} out of {total} examples")
     counts: dict[str, int] = defaultdict(int)

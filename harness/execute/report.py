@@ -14,7 +14,7 @@ class Reporter(Protocol):
 
     def begin(self, plan: Plan, todo: list[Fit]) -> None: ...
     def note(self, text: str) -> None: ...
-    def download(self, name: str, done: float, total: float) -> None: ...
+    def download(self, stage: str, done: float, total: float, name: str) -> None: ...
     def stage(self, stage: str, fit: Fit, run: Run | None = None) -> None: ...
     def progress(self, stage: str, done: float, total: float, note: str) -> None: ...
     def stage_done(
@@ -69,7 +69,7 @@ class PlainReporter:
     def note(self, text: str) -> None:
         self._line(text)
 
-    def download(self, name: str, done: float, total: float) -> None:
+    def download(self, stage: str, done: float, total: float, name: str) -> None:
         if name not in self._downloads:
             self._downloads.add(name)
             self._line(f"download {name}")
@@ -128,7 +128,7 @@ class RichReporter:
     def note(self, text: str) -> None:
         self.bars.console.print(text, markup=False, highlight=False)
 
-    def download(self, name: str, done: float, total: float) -> None:
+    def download(self, stage: str, done: float, total: float, name: str) -> None:
         if name not in self._downloads:
             self._downloads[name] = self.bars.add_task(f"download {name}", total=total or None)
         self.bars.update(self._downloads[name], completed=done, total=total or None)

@@ -29,8 +29,7 @@ FIXED_TAGS = (
 _NETWORK = re.compile(
     r"after connection broken by|Could not fetch URL|Max retries exceeded|Network is unreachable"
     r"|name resolution|Connection (refused|reset|aborted|timed out)|Read timed out|SSLError"
-    r"|ProxyError|HTTP error (403|5\d\d)|(403|5\d\d) (Client|Server) Error"
-    r"|[Nn]etwork connection|offline"
+    r"|ProxyError|HTTP error 5\d\d|5\d\d Server Error"
 )
 _FULL = re.compile(r"\[Errno (28|122)\]|No space left on device|Disk quota exceeded")
 _VERSIONS = re.compile(r"\(from versions: (?P<versions>[^)]*)\)")

@@ -67,7 +67,7 @@ def read_task(
     entry: TaskEntry, cache: Path, base: Path, progress: Callable[..., None] | None = None
 ) -> TaskData:
     """Fetch, parse and check all splits of a task; `RequestError` on anything wrong in them."""
-    from harness.data.read import derive, read_table
+    from harness.data.read import read_table
 
     kind = registry.tasks.get(entry.type)
     reader = kind(entry.options)
@@ -81,7 +81,8 @@ def read_task(
         origin = ref.source.removeprefix("path:")
         table = read_table(path, entry.data.format, entry.data.options, origin)
         if entry.data.derive:
-            table = derive(entry.data.derive, table, split)
+            derivation = registry.derivations.get(entry.data.derive, f"task {entry.id!r}")
+            table = derivation(table, entry.data.derive_options)
         origins[split] = origin
         splits[split] = reader.examples(table, split)
         if not len(splits[split]):

@@ -48,7 +48,7 @@ def score(job: Job, progress: Progress) -> dict[str, Any]:
     for name in job.run["test"]["metrics"]:
         from harness.tasks.evaluate_adapter import run_evaluate_metric
 
-        metrics |= run_evaluate_metric(name, frame, base=job.base)
+        metrics |= run_evaluate_metric(name, frame, examples=test.examples, base=job.base)
     facts: dict[str, Any] = {
         "primary": data.task.primary,
         "score": float(frame["score_num"].sum()) / max(float(frame["score_den"].sum()), 1e-12),

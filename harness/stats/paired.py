@@ -16,8 +16,7 @@ Hypotheses* (1989) and Yeh, COLING (2000), for swapping two systems' outputs; Ph
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.special import bdtr
@@ -25,7 +24,6 @@ from scipy.special import bdtr
 from harness.stats.bootstrap import (
     LEVEL,
     RESAMPLES,
-    Interval,
     is_proportion,
     mean_ratios,
     percentile,
@@ -49,15 +47,19 @@ _COUNT_COST = 12
 _BLOCK = 2_000_000
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A minus B on the same examples; ``p_value`` is two-sided, for "they score the same"."""
+class PairedTest(NamedTuple):
+    """Two-sided p of "they score the same", and the test it comes from."""
 
-    difference: float
-    low: float
-    high: float
     p_value: float
     method: Method
+
+
+class Difference(NamedTuple):
+    """Score of A minus score of B, with its interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 def mcnemar_exact(only_a: int, only_b: int) -> float:
@@ -101,7 +103,44 @@ def permutation_p(
     return (hits + 1) / (resamples + 1)
 
 
-def compare(
+def paired_test(
+    num_a: np.ndarray,
+    den_a: np.ndarray,
+    num_b: np.ndarray,
+    den_b: np.ndarray,
+    clusters: np.ndarray,
+    *,
+    same_fits: bool = False,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> PairedTest:
+    """The two-sided test of "A and B score the same" that fits the data.
+
+    ``num``, ``den``: (seeds, examples); A and B may have different numbers of seeds.
+    ``same_fits``: seed i of A and of B are the same weights (two runtimes of one fit), so the
+    seeds' differences are paired too. Otherwise seeds of A and B are independent; a side with
+    one seed adds no seed variance, since none is known (true for deterministic baselines).
+    """
+    seeds = _seed_components(num_a, den_a, num_b, den_b, same_fits)
+    if seeds:
+        difference = mean_ratio(num_a, den_a) - mean_ratio(num_b, den_b)
+        residuals = influence(num_a, den_a, clusters) - influence(num_b, den_b, clusters)
+        examples = Component(influence_variance(residuals), max(1, len(residuals) - 1))
+        return PairedTest(two_sided_p(difference, [examples, *seeds]), "seeds")
+    if (
+        is_proportion(num_a, den_a)
+        and is_proportion(num_b, den_b)
+        and len(np.unique(clusters)) == len(clusters)
+    ):
+        only_a, only_b = int((num_a > num_b).sum()), int((num_b > num_a).sum())
+        return PairedTest(mcnemar_exact(only_a, only_b), "mcnemar")
+    p = permutation_p(
+        num_a[0], den_a[0], num_b[0], den_b[0], clusters, resamples=resamples, seed=seed
+    )
+    return PairedTest(p, "permutation")
+
+
+def paired_difference(
     num_a: np.ndarray,
     den_a: np.ndarray,
     num_b: np.ndarray,
@@ -112,63 +151,24 @@ def compare(
     level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> Comparison:
-    """The test and the interval that fit the data. (seeds, examples) each; seeds may differ.
+) -> Difference:
+    """Score A - score B with a paired cluster bootstrap, widened by the seeds' variance.
 
-    ``same_fits``: seed i of A and of B are the same weights (two runtimes of one fit), so the
-    seeds' differences are paired too. Otherwise seeds of A and B are independent; a side with
-    one seed adds no seed variance, since none is known (true for deterministic baselines).
-    """
-    difference = mean_ratio(num_a, den_a) - mean_ratio(num_b, den_b)
-    seeds = _seed_components(num_a, den_a, num_b, den_b, same_fits)
-    low, high = difference_interval(
-        num_a, den_a, num_b, den_b, clusters, level=level, resamples=resamples, seed=seed
-    )
-    for part in seeds:
-        low, high = widen(difference, Interval(low, high), part, level)
-    method: Method
-    if seeds:
-        residuals = influence(num_a, den_a, clusters) - influence(num_b, den_b, clusters)
-        examples = Component(influence_variance(residuals), max(1, len(residuals) - 1))
-        p, method = two_sided_p(difference, [examples, *seeds]), "seeds"
-    elif (
-        is_proportion(num_a, den_a)
-        and is_proportion(num_b, den_b)
-        and len(np.unique(clusters)) == len(clusters)
-    ):
-        only_a, only_b = int((num_a > num_b).sum()), int((num_b > num_a).sum())
-        p, method = mcnemar_exact(only_a, only_b), "mcnemar"
-    else:
-        p = permutation_p(
-            num_a[0], den_a[0], num_b[0], den_b[0], clusters, resamples=resamples, seed=seed
-        )
-        method = "permutation"
-    return Comparison(difference, low, high, p, method)
-
-
-def difference_interval(
-    num_a: np.ndarray,
-    den_a: np.ndarray,
-    num_b: np.ndarray,
-    den_b: np.ndarray,
-    clusters: np.ndarray,
-    *,
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval:
-    """Paired cluster bootstrap of score A - score B, over the examples only.
-
-    Equal outputs throughout give [0, 0]: on these examples nothing differed.
+    Arguments as in `paired_test`. Equal outputs throughout give [0, 0]: on these examples
+    nothing differed.
     """
     if np.array_equal(num_a, num_b) and np.array_equal(den_a, den_b):
-        return Interval(0.0, 0.0)
+        return Difference(0.0, 0.0, 0.0)
     a, b = len(num_a), len(num_b)
     rows = cluster_sums(np.concatenate([num_a, den_a, num_b, den_b]), clusters).T
     sums = resampled_sums(rows, resamples, np.random.default_rng(seed))
     scores_a = mean_ratios(sums[:, :a], sums[:, a : 2 * a])
     scores_b = mean_ratios(sums[:, 2 * a : 2 * a + b], sums[:, 2 * a + b :])
-    return percentile(scores_a - scores_b, level)
+    value = mean_ratio(num_a, den_a) - mean_ratio(num_b, den_b)
+    interval = percentile(scores_a - scores_b, level)
+    for part in _seed_components(num_a, den_a, num_b, den_b, same_fits):
+        interval = widen(value, interval, part, level)
+    return Difference(value, interval.low, interval.high)
 
 
 def _seed_components(

@@ -177,9 +177,7 @@ def _arguments(
     return [index[x] for x in found], [index[x] for x in wanted]
 
 
-def _answers(
-    metric: Any, frame: pd.DataFrame, examples: Examples
-) -> tuple[list[Any], list[Any]]:
+def _answers(metric: Any, frame: pd.DataFrame, examples: Examples) -> tuple[list[Any], list[Any]]:
     takes_probability = "no_answer_probability" in str(metric.features)
     found, wanted = [], []
     contexts = dict(zip(examples.ids, examples.fields["context"], strict=True))

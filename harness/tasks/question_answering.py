@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from harness.errors import RequestError, Unsupported
+from harness.errors import RequestError
 from harness.tasks import columns, tokenization
 from harness.tasks.base import Encoded, Examples, Head, Ragged, Task, TextEncoder
 from harness.tasks.overlap import normalise_key
@@ -116,7 +116,7 @@ class QuestionAnswering(Task):
         answer": the first one (BERT's [CLS], or whatever begins the window), or a CLS further on.
         """
         if encoder.tokenizer is None:
-            raise Unsupported("question answering needs a model that reads tokens, not a baseline")
+            return _only_null(examples)
         questions, cut = self._cut_questions(examples.fields["question"], encoder)
         contexts = examples.fields["context"]
         tokenizer = tokenization.configured(
@@ -244,6 +244,25 @@ class QuestionAnswering(Task):
                 predictions["has_answer"].to_numpy(),
             )
         )
+
+
+def _only_null(examples: Examples) -> Encoded:
+    """What a baseline may say: one position per question, which stands for "no answer"."""
+    count = len(examples)
+    text = np.empty(count, object)
+    for i, pair in enumerate(
+        zip(examples.fields["question"], examples.fields["context"], strict=True)
+    ):
+        text[i] = list(pair)
+    outside = Ragged(np.full(count, -1, np.int32), np.arange(count + 1, dtype=np.int64))
+    null = np.zeros(count, np.int64)
+    return Encoded(
+        {"text": text},
+        {"start": null, "end": null},
+        np.arange(count),
+        np.zeros(count, bool),
+        {"char_start": outside, "char_end": outside, "null_position": null},
+    )
 
 
 def _answer_spans(value: Any, context: str, where: str) -> list[tuple[int, int]]:

@@ -197,9 +197,7 @@ def tagged_sentences(
                     "(numbers need the class names that a hub-layout file carries)"
                 )
         if len(words) != len(row_tags):
-            raise RequestError(
-                f"{table.where(row)}: {len(words)} words but {len(row_tags)} tags"
-            )
+            raise RequestError(f"{table.where(row)}: {len(words)} words but {len(row_tags)} tags")
     words_lists = [list(words) for words in sentences]
     return words_lists, tagging.rows_to_iob2(tags, table.where, options.get("scheme"))
 

@@ -13,8 +13,6 @@ until then masks at different offsets are shifted windows of the same bits.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -62,23 +60,37 @@ class MaskPool:
         self._left = size * _REUSE
 
 
-class PooledDropout(nn.Module):
-    """Drop-in for `nn.Dropout` with masks from a `MaskPool`."""
+class MaskPools:
+    """One pool for each rate that a model asks for, all drawn from one seed."""
 
-    def __init__(self, pool: MaskPool) -> None:
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._pools: dict[float, MaskPool] = {}
+
+    def mask(self, rate: float, shape: torch.Size) -> Tensor:
+        """Factors for dropout at ``rate``, see `MaskPool.mask`."""
+        if rate not in self._pools:
+            self._pools[rate] = MaskPool(rate, self._seed + len(self._pools))
+        return self._pools[rate].mask(shape)
+
+
+class PooledDropout(nn.Module):
+    """Drop-in for `nn.Dropout` with masks from `MaskPools`."""
+
+    def __init__(self, rate: float, pools: MaskPools) -> None:
         super().__init__()
-        self.pool = pool
-        self.p = pool.rate
+        self.p = rate  # the name that attention layers of transformers read
+        self.pools = pools
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.pool.mask(x.shape).to(x.dtype) if self.training else x
+        return x * self.pools.mask(self.p, x.shape).to(x.dtype) if self.training else x
 
 
-def install(model: nn.Module, seed: int) -> None:
-    """Replace every `nn.Dropout` in ``model`` that has a rate, sharing one pool a rate."""
-    pools: dict[float, MaskPool] = {}
+def install(model: nn.Module, seed: int) -> MaskPools:
+    """Replace every `nn.Dropout` in ``model`` that has a rate; returns the pools they share."""
+    pools = MaskPools(seed)
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Dropout and child.p > 0:
-                pool = pools.setdefault(child.p, MaskPool(child.p, seed + len(pools)))
-                setattr(module, name, PooledDropout(pool))
+                setattr(module, name, PooledDropout(child.p, pools))
+    return pools

@@ -1,0 +1,32 @@
+"""ONNX Runtime with the fit's own weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from harness.backends.base import Predictor, Runtime
+
+#: the file that `harness.backends.torch.export` writes
+EXPORT = "model.onnx"
+
+
+class OnnxRuntime(Runtime):
+    """Runs ``model.onnx`` as it was exported."""
+
+    name: ClassVar[str] = "onnxruntime"
+    framework: ClassVar[str] = "onnxruntime"
+    dtype: ClassVar[str] = "float32"
+    libraries: ClassVar[tuple[str, ...]] = (
+        "onnxruntime", "onnx", "onnxscript", "torch", "transformers",
+    )  # fmt: skip
+    version: ClassVar[int] = 1
+    needs: ClassVar[Literal["artifact", "onnx"]] = "onnx"
+
+    def load(self, artifact: Path, exports: Path, *, device: str, threads: int) -> Predictor:
+        from harness.backends.onnxruntime.session import OnnxPredictor
+
+        return OnnxPredictor(exports / EXPORT, self.dtype, device=device, threads=threads)
+
+    def size_bytes(self, artifact: Path, exports: Path) -> int:
+        return (exports / EXPORT).stat().st_size

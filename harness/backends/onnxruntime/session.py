@@ -1,0 +1,79 @@
+"""A session whose provider and threads are the ones that were asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.backends.base import Batch, Predictor
+from harness.errors import Unsupported
+
+#: ONNX Runtime's name of the execution provider for each of our devices.
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class OnnxPredictor(Predictor):
+    """Logits from an ONNX model with inputs as `harness.backends.torch.export` names them."""
+
+    def __init__(self, model: Path, dtype: str, *, device: str, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 3  # errors; a provider that did not come up is one of ours
+        provider = _provider(device)
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=[provider])
+        except Exception as error:  # its exceptions share no public base class
+            first = str(error).strip().splitlines()[0]
+            raise Unsupported(f"ONNX Runtime cannot load {model.name}: {first}") from error
+        check_provider(provider, self._session.get_providers())
+        self._inputs = [i.name for i in self._session.get_inputs()]
+        self._device, self._dtype = device, dtype
+
+    def predict(self, batch: Batch) -> np.ndarray:
+        feed = {name: batch[name] for name in self._inputs if name in batch}
+        for name in self._inputs:
+            if name not in feed:  # single texts: all of them are the first segment
+                feed[name] = np.zeros_like(batch["input_ids"])
+        logits: np.ndarray = self._session.run(["logits"], feed)[0]
+        return logits
+
+    def observed(self) -> dict[str, Any]:
+        """``device``, ``dtype``, ``provider``, ``threads`` (as the session holds them)."""
+        return {
+            "device": self._device,
+            "dtype": self._dtype,
+            "provider": self._session.get_providers()[0],
+            "threads": self._session.get_session_options().intra_op_num_threads,
+        }
+
+
+def _provider(device: str) -> str:
+    """The provider for a device; `Unsupported` where this build of ONNX Runtime lacks it."""
+    import onnxruntime
+
+    provider = PROVIDERS.get(device)
+    available = onnxruntime.get_available_providers()
+    if provider not in available:
+        raise Unsupported(
+            f"device {device!r} needs {provider or 'a provider that is not known here'}; this "
+            f"build of ONNX Runtime has {', '.join(available)}"
+        )
+    return provider
+
+
+def check_provider(asked: str, running: list[str]) -> None:
+    """Raise unless the provider asked for came up first.
+
+    Where CUDA fails to start, ONNX Runtime warns, computes on the CPU, and answers all the same.
+    """
+    if not running or running[0] != asked:
+        raise Unsupported(
+            f"{asked} was asked for, but ONNX Runtime fell back to {', '.join(running) or 'none'}"
+        )

@@ -1,0 +1,57 @@
+"""AdamW as BERT's authors use it: no decay on biases and norms, linear warm-up, linear decay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.backends.torch.models import HeadedModel
+
+
+def adamw(model: HeadedModel, settings: dict[str, Any]) -> torch.optim.AdamW:
+    """Fused AdamW over all trainable parameters, the head at its own learning rate if it has one.
+
+    Each group keeps its peak rate as ``peak_lr``.
+    """
+    rate = settings["learning_rate"]
+    head_rate = settings.get("head_learning_rate") or rate
+    head = {id(p) for p in model.head.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            # biases and the scales of norms are vectors; decaying them only shifts the output
+            decay = settings["weight_decay"] if parameter.ndim > 1 else 0.0
+            key = (head_rate if id(parameter) in head else rate, decay)
+            groups.setdefault(key, []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "lr": lr, "peak_lr": lr, "weight_decay": decay}
+            for (lr, decay), parameters in groups.items()
+        ],
+        fused=True,
+    )
+
+
+def schedule(step: int, total: int, warmup: float) -> float:
+    """Share of the peak learning rate at ``step`` of ``total`` (0-based): up, then down to 0.
+
+    Linear, as in Devlin et al. (2019), A.2; the first step is not wasted on a rate of 0.
+    """
+    rising = int(total * warmup)
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return (total - step) / max(total - rising, 1)
+
+
+def set_rates(optimiser: torch.optim.Optimizer, share: float) -> None:
+    """Set every group's learning rate to a share of its peak."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak_lr"] * share
+
+
+def l1_norm(model: nn.Module) -> Tensor:
+    """Sum of the absolute trainable weights (not of biases and norms)."""
+    weights = [p.abs().sum() for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    return torch.stack(weights).sum()

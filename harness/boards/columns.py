@@ -1,0 +1,193 @@
+"""The columns that a leaderboard may show: a definition names them, a new one is one entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.boards import wording
+from harness.boards.wording import NOTHING
+
+Flat = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is shown, and what it is sorted by (None sorts last)."""
+
+    text: str
+    sort: float | str | None = None
+
+
+@dataclass(frozen=True)
+class Header:
+    """What stands above a column, with its unit, and what it means."""
+
+    text: str
+    meaning: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Column:
+    """A header, and how a flat row's cell is made (the mapping holds models' names by id)."""
+
+    header: str
+    meaning: str
+    cell: Callable[[Flat, Mapping[str, str]], Cell]
+    numeric: bool = True
+
+    @property
+    def head(self) -> Header:
+        return Header(self.header, self.meaning, self.numeric)
+
+
+def _number(key: str, show: Callable[[Any], str]) -> Callable[[Flat, Mapping[str, str]], Cell]:
+    return lambda row, names: Cell(show(row[key]), row[key])
+
+
+def _text(key: str) -> Callable[[Flat, Mapping[str, str]], Cell]:
+    return lambda row, names: Cell(wording.clean(row[key] or NOTHING), row[key] or "")
+
+
+def model_name(row: Flat, names: Mapping[str, str]) -> str:
+    return names.get(row["model"], row["model"])
+
+
+def fit_name(row: Flat, names: Mapping[str, str]) -> str:
+    """The model, its recipe, and its framework where that is not what one would assume."""
+    recipe = "" if row["recipe"] == "baseline" else f", {row['recipe']}"
+    framework = "" if row["framework"] in ("torch", "sklearn") else f" ({row['framework']})"
+    return f"{model_name(row, names)}{recipe}{framework}"
+
+
+def _model(row: Flat, names: Mapping[str, str]) -> Cell:
+    name = model_name(row, names)
+    return Cell(name, name)
+
+
+def _fit(row: Flat, names: Mapping[str, str]) -> Cell:
+    rank = f"{row['rank']}. " if row["rank"] else ""
+    return Cell(f"{rank}{fit_name(row, names)}", row["rank"] or float("inf"))
+
+
+def _rank(row: Flat, names: Mapping[str, str]) -> Cell:
+    return Cell(str(row["rank"] or NOTHING), row["rank"])
+
+
+def _score(row: Flat, names: Mapping[str, str]) -> Cell:
+    text = f"{wording.score(row['score'])} {wording.interval(row['score_low'], row['score_high'])}"
+    return Cell(text.strip(), row["score"])
+
+
+def _tied(row: Flat, names: Mapping[str, str]) -> Cell:
+    if row["tied_with_best"] is None:
+        return Cell(NOTHING)
+    if row["p_vs_best"] is None:
+        return Cell("best", 1.0)
+    answer = "yes" if row["tied_with_best"] else "no"
+    return Cell(f"{answer}, {wording.p_value(row['p_vs_best'])}", row["p_vs_best"])
+
+
+def _gap(row: Flat, names: Mapping[str, str]) -> Cell:
+    if row["train_score"] is None or row["score"] is None:
+        return Cell(NOTHING)
+    gap = row["train_score"] - row["score"]
+    return Cell(wording.points(gap), gap)
+
+
+def _seeds(row: Flat, names: Mapping[str, str]) -> Cell:
+    text = str(row["seeds"])
+    if row["seeds_ok"] != row["seeds"]:
+        text = f"{row['seeds_ok']} of {row['seeds']}"
+    return Cell(text, row["seeds_ok"])
+
+
+def _dtype(row: Flat, names: Mapping[str, str]) -> Cell:
+    return Cell("int8 (other weights)" if row["dtype"] == "int8" else row["dtype"], row["dtype"])
+
+
+def _delta(row: Flat, names: Mapping[str, str]) -> Cell:
+    if row["score_delta"] is None:
+        return Cell(NOTHING)
+    low, high = row["score_delta_low"], row["score_delta_high"]
+    text = wording.points(row["score_delta"])
+    if low is not None and high is not None and (low or high):
+        text += f" [{wording.points(low)}, {wording.points(high)}]"
+    return Cell(text, row["score_delta"])
+
+
+def _parity(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.1e}"
+
+
+COLUMNS: dict[str, Column] = {
+    "rank": Column("rank", "by score, among complete fits of the task", _rank),
+    "model": Column("model", "the pretrained model or baseline", _model, numeric=False),
+    "recipe": Column("recipe", "how it was adapted", _text("recipe"), numeric=False),
+    "framework": Column("framework", "what trained it", _text("framework"), numeric=False),
+    "score": Column("score [95% interval]", "the task's primary metric on the test set", _score),
+    "behind_best": Column(
+        "behind best, points",
+        "score of the best fit minus this one's, in hundredths",
+        lambda row, names: Cell(
+            wording.points(row["gap_to_best"], signed=False), row["gap_to_best"]
+        ),
+    ),
+    "tied": Column(
+        "tied with best?",
+        "paired test on the same test examples, Holm-corrected; yes: not told apart at 5%",
+        _tied,
+    ),
+    "params": Column("params", "weights of the whole model", _number("params", wording.count)),
+    "size_mb": Column("size, MB", "weights on disk", _number("size_mb", wording.significant)),
+    "fit_seconds": Column(
+        "fit time, s", "training, mean over seeds", _number("fit_seconds", wording.significant)
+    ),
+    "train_gap": Column(
+        "train - test, points", "training score minus test score: overfitting shows here", _gap
+    ),
+    "seeds": Column("seeds", "trainings behind the score", _seeds),
+    "status": Column("status", "what became of the runs", _text("status"), numeric=False),
+    "fit": Column("fit", "rank, model and recipe", _fit, numeric=False),
+    "runtime": Column("runtime", "what computed the predictions", _text("runtime"), numeric=False),
+    "device": Column("device", "cpu or cuda", _text("device"), numeric=False),
+    "dtype": Column("dtype", "numeric precision", _dtype, numeric=False),
+    "score_delta": Column(
+        "score change, points [95%]", "against the runtime that trained the fit", _delta
+    ),
+    "agreement": Column(
+        "same predictions, %",
+        "share of test examples predicted as in the fit's own runtime",
+        _number("prediction_agreement", wording.percent),
+    ),
+    "parity": Column(
+        "max rel. logit diff.",
+        "largest difference of logits from the fit's own runtime, relative to the largest logit",
+        _number("parity_rel_diff", _parity),
+    ),
+    "latency_p50_ms": Column(
+        "p50, ms", "median latency at batch 1", _number("latency_p50_ms", wording.significant)
+    ),
+    "latency_p90_ms": Column(
+        "p90, ms", "90th percentile at batch 1", _number("latency_p90_ms", wording.significant)
+    ),
+    "latency_p99_ms": Column(
+        "p99, ms", "99th percentile at batch 1", _number("latency_p99_ms", wording.significant)
+    ),
+    "throughput_per_s": Column(
+        "examples/s",
+        "throughput at the best batch size",
+        _number("throughput_per_s", wording.significant),
+    ),
+    "peak_memory_mb": Column(
+        "memory, MB", "peak of the process", _number("peak_memory_mb", wording.significant)
+    ),
+    "energy_j_per_1000": Column(
+        "J per 1000", "energy of 1,000 examples", _number("energy_j_per_1000", wording.significant)
+    ),
+    "launches": Column(
+        "launches", "fresh processes that were timed", _number("launches", lambda n: str(n or 0))
+    ),
+}

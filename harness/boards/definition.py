@@ -1,0 +1,124 @@
+"""A leaderboard's definition: ``leaderboards/<name>.yaml``, checked, with file and line on errors.
+
+Teams change what a board shows here, without touching code; the page itself is a Jinja2 template
+in ``leaderboards/templates/``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from harness.boards.columns import COLUMNS
+from harness.boards.rank import RANKABLE
+from harness.errors import RequestError
+
+
+class Definition(BaseModel):
+    """What a board shows. Every key is optional."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str = Field("{title}", description="`{title}` stands for the suite's own title")
+    rank_by: str = Field(
+        "score", description="`score` (the task's primary metric, with ties), or a metric's name"
+    )
+    fit_columns: tuple[str, ...] = Field(
+        ("rank", "model", "recipe", "framework", "score", "behind_best", "tied", "params",
+         "size_mb", "fit_seconds", "train_gap", "seeds"),
+        min_length=1,
+    )  # fmt: skip
+    runtime_columns: tuple[str, ...] = Field(
+        ("fit", "runtime", "device", "dtype", "score_delta", "agreement", "parity",
+         "latency_p50_ms", "latency_p90_ms", "throughput_per_s", "peak_memory_mb", "size_mb"),
+        min_length=1,
+    )  # fmt: skip
+    charts: bool = Field(True, description="draw score and latency charts in the HTML page")
+    template: str = Field("page.html.j2", description="a file in leaderboards/templates/")
+
+    @field_validator("fit_columns", "runtime_columns")
+    @classmethod
+    def _known_columns(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in COLUMNS:
+                raise ValueError(_unknown("column", name, tuple(COLUMNS)))
+        return names
+
+    @field_validator("rank_by")
+    @classmethod
+    def _known_metric(cls, name: str) -> str:
+        if name not in RANKABLE:
+            raise ValueError(_unknown("metric", name, RANKABLE))
+        return name
+
+
+def leaderboard_folders() -> list[Path]:
+    """Where definitions and templates are looked up: ``./leaderboards``, then those shipped."""
+    package = Path(__file__).resolve().parents[1]
+    return [
+        Path("leaderboards"),
+        package / "_data" / "leaderboards",
+        package.parent / "leaderboards",
+    ]
+
+
+def template_folders() -> list[Path]:
+    return [folder / "templates" for folder in leaderboard_folders()]
+
+
+def load_definition(name: str = "default") -> Definition:
+    """A definition by name, or by path to a YAML file; `RequestError` on anything wrong in it."""
+    path = _find(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise RequestError(f"{where}: not valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(raw, dict | None):
+        raise RequestError(f"{path}:1: a leaderboard definition is a mapping")
+    try:
+        return Definition.model_validate(raw or {})
+    except ValidationError as error:
+        raise RequestError(_explain(error, path, text)) from None
+
+
+def _find(name: str) -> Path:
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        if not Path(name).is_file():
+            raise RequestError(f"no leaderboard definition {name!r}")
+        return Path(name)
+    for folder in leaderboard_folders():
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    known = tuple(sorted({p.stem for f in leaderboard_folders() for p in f.glob("*.yaml")}))
+    raise RequestError(_unknown("leaderboard definition", name, known))
+
+
+def _explain(error: ValidationError, path: Path, text: str) -> str:
+    lines: dict[Any, int] = {}
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    if isinstance(node, yaml.MappingNode):
+        lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}
+    messages = []
+    for finding in error.errors():
+        key = str(finding["loc"][0])
+        if finding["type"] == "extra_forbidden":
+            problem = _unknown("key", key, tuple(Definition.model_fields))
+        else:
+            problem = f"{key}: {finding['msg'].removeprefix('Value error, ')}"
+        messages.append(f"{path}:{lines.get(key, 1)}: {problem}")
+    return "\n".join(messages)
+
+
+def _unknown(noun: str, name: str, known: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"unknown {noun} {name!r}; {hint}known: {', '.join(known) or 'none'}"

@@ -1,0 +1,323 @@
+"""Ranked rows as a reader sees them: plain data, which Markdown, HTML and the console print.
+
+All texts here are raw; each renderer escapes for its own format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.boards import wording
+from harness.boards.collect import Records
+from harness.boards.columns import COLUMNS, Cell, Header, fit_name
+from harness.boards.definition import Definition
+from harness.boards.headlines import headline
+from harness.boards.rank import fit_key
+from harness.boards.summary import mean_ranks
+
+Flat = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headers and rows of cells; a caption for those who hear the page instead of seeing it."""
+
+    caption: str
+    headers: tuple[Header, ...]
+    rows: list[list[Cell]]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A labelled line of text, perhaps with a link (http or https only)."""
+
+    label: str
+    text: str
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One task."""
+
+    task: str
+    title: str
+    headline: str
+    fits: Table
+    runtimes: Table
+    limits: list[Fact]
+    #: the ranked flat rows behind the tables, for charts: one a fit, and all of them
+    fit_rows: list[Flat]
+    rows: list[Flat]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole board."""
+
+    title: str
+    description: str
+    hosts: list[Fact]
+    reading: list[Fact]
+    summary: Table | None
+    sections: list[Section]
+    problems: Table | None
+    limits: list[Fact]
+    licences: list[Fact]
+    command: str
+    #: model id to the name that people know
+    names: Mapping[str, str]
+
+
+def build_page(records: Records, rows: Sequence[Flat], definition: Definition) -> Page:
+    """``rows``: `harness.boards.rank.ranked` of the same records."""
+    plan = records.plan
+    names = {
+        model: wording.clean(entry.get("name") or model)
+        for model, entry in plan["models"].items()
+    }
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    task_names = {
+        task: wording.clean(plan["tasks"].get(task, {}).get("name") or task) for task in tasks
+    }
+    suite_title = wording.clean(plan.get("title") or plan["suite"])
+    return Page(
+        title=definition.title.replace("{title}", suite_title),
+        description=wording.clean(plan.get("description") or ""),
+        hosts=_hosts(records),
+        reading=_reading(rows, definition),
+        summary=_summary(rows, names, task_names),
+        sections=[_section(plan, rows, task, task_names[task], names, definition) for task in tasks],
+        problems=_problems(rows, names, task_names),
+        limits=[
+            Fact(wording.clean(key).replace("_", " "), wording.clean(value))
+            for key, value in (plan.get("limits") or {}).items()
+            if value not in (None, "", [], {})
+        ],
+        licences=_licences(plan, rows, names, task_names),
+        command=wording.clean(plan.get("command") or f"harness run {plan['suite']}"),
+        names=names,
+    )
+
+
+def first_rows(rows: Sequence[Flat]) -> list[Flat]:
+    """One row per fit: its own runtime's, which comes first."""
+    found: dict[Any, Flat] = {}
+    for row in rows:
+        found.setdefault(fit_key(dict(row)), row)
+    return list(found.values())
+
+
+def _table(
+    caption: str, keys: Sequence[str], rows: Sequence[Flat], names: Mapping[str, str]
+) -> Table:
+    """Columns without a single value are left out: a board without timings shows no latency."""
+    columns = [COLUMNS[key] for key in keys]
+    cells = [[column.cell(row, names) for column in columns] for row in rows]
+    kept = [
+        i
+        for i, column in enumerate(columns)
+        if not column.numeric or not rows or any(line[i].text != wording.NOTHING for line in cells)
+    ]
+    headers = tuple(columns[i].head for i in kept)
+    return Table(caption, headers, [[line[i] for i in kept] for line in cells])
+
+
+def _section(
+    plan: Mapping[str, Any],
+    rows: Sequence[Flat],
+    task: str,
+    title: str,
+    names: Mapping[str, str],
+    definition: Definition,
+) -> Section:
+    of_task = [row for row in rows if row["task"] == task]
+    fits = [row for row in first_rows(of_task) if row["score"] is not None]
+    scored = [row for row in of_task if row["score"] is not None]
+    return Section(
+        task=task,
+        title=title,
+        headline=headline(fits, title, names, definition.rank_by),
+        fits=_table(f"Fits on {title}", definition.fit_columns, fits, names),
+        runtimes=_table(f"Runtimes on {title}", definition.runtime_columns, scored, names),
+        limits=_task_limits(plan["tasks"].get(task, {}), of_task),
+        fit_rows=fits,
+        rows=scored,
+    )
+
+
+def _task_limits(task: Mapping[str, Any], rows: Sequence[Flat]) -> list[Fact]:
+    """What bounds the evidence of one task."""
+    budget, sizes = task.get("budget") or {}, task.get("sizes") or {}
+    facts = [Fact("metric", wording.metric_name(task.get("primary")))]
+    for label, key, split in (
+        ("test examples", "examples", "test"),
+        ("training examples", "train_examples", "train"),
+    ):
+        text = _span([row[key] for row in rows], lambda n: f"{n:,.0f}")
+        if text and sizes.get(split):
+            text += f" of {sizes[split]:,}"
+        elif text and budget.get(split):
+            text += " (a drawn subset)"
+        facts.append(Fact(label, text))
+    if task.get("max_length"):
+        cut = _span([row["truncated_share"] for row in rows], lambda x: f"{wording.percent(x)}%")
+        stride = f", windows overlap by {task['stride']}" if task.get("stride") else ""
+        text = f"{task['max_length']} tokens{stride}"
+        facts.append(Fact("maximum length", text + (f"; {cut} of test inputs cut" if cut else "")))
+    overlap = _span([row["overlap_share"] for row in rows], lambda x: f"{wording.percent(x)}%")
+    if overlap:
+        facts.append(Fact("test inputs also in training", overlap))
+    facts.append(Fact("seeds", _seeds(rows)))
+    return [fact for fact in facts if fact.text]
+
+
+def _seeds(rows: Sequence[Flat]) -> str:
+    span = _span([row["seeds"] for row in rows], lambda n: f"{n:.0f}")
+    bases = {row["score_basis"] for row in rows if row["score_basis"]}
+    if bases == {"examples"}:
+        return f"{span}; intervals cover the choice of test examples, not that of seeds"
+    if bases == {"examples+seeds"}:
+        return f"{span}; intervals cover the choice of test examples and of seeds"
+    if bases:
+        return f"{span}; intervals of fits with several seeds cover seeds too, the others do not"
+    return span
+
+
+def _span(values: Sequence[Any], show: Callable[[Any], str]) -> str:
+    known = sorted({value for value in values if value is not None})
+    if not known:
+        return ""
+    low, high = show(known[0]), show(known[-1])
+    return low if low == high else f"{low} to {high}"
+
+
+def _hosts(records: Records) -> list[Fact]:
+    facts = []
+    for host_id, host in sorted(records.hosts.items()):
+        parts = [str(host.get("cpu") or "unknown CPU")]
+        if host.get("cores"):
+            parts.append(f"{host['cores']} cores")
+        if host.get("memory_gb"):
+            parts.append(f"{wording.significant(float(host['memory_gb']))} GB memory")
+        parts.append(f"GPU {host['gpu']}" if host.get("gpu") else "no GPU")
+        if host.get("threads_observed") or host.get("threads_asked"):
+            parts.append(f"{host.get('threads_observed') or host.get('threads_asked')} threads")
+        if host.get("load") is not None:
+            load = host["load"][0] if isinstance(host["load"], list) else host["load"]
+            parts.append(f"load {load} when measured")
+        parts += [str(host[key]) for key in ("os",) if host.get(key)]
+        if host.get("python"):
+            parts.append(f"Python {host['python']}")
+        parts += [f"{name} {version}" for name, version in sorted(_libraries(host).items())]
+        if host.get("git_commit"):
+            dirty = " with uncommitted changes" if host.get("git_dirty") else ""
+            parts.append(f"harness at {str(host['git_commit'])[:12]}{dirty}")
+        facts.append(Fact(wording.clean(host_id), wording.clean(", ".join(parts))))
+    return facts
+
+
+def _libraries(host: Mapping[str, Any]) -> dict[str, str]:
+    libraries = host.get("libraries")
+    return dict(libraries) if isinstance(libraries, Mapping) else {}
+
+
+def _reading(rows: Sequence[Flat], definition: Definition) -> list[Fact]:
+    facts = [
+        Fact(
+            "Ranks",
+            "compare fits (a model, adapted by a recipe, in a framework) by their score on the "
+            "test set. Brackets hold 95% intervals.",
+        )
+    ]
+    if definition.rank_by == "score":
+        facts.append(
+            Fact(
+                "Tied",
+                "means that a paired test on the same test examples cannot tell a fit from the "
+                "best one at 5% (Holm-corrected p). Overlapping intervals are no such test.",
+            )
+        )
+    else:
+        name = wording.metric_name(definition.rank_by)
+        facts.append(Fact("Order", f"is by {name}; ties are not tested for this metric."))
+    if any(row["latency_p50_ms"] is not None for row in rows):
+        facts.append(
+            Fact(
+                "Latency",
+                "is the time of one input at a time (batch 1), in a fresh process: p50 is the "
+                "median, p90 what one in ten exceeds. It holds for the machine named here.",
+            )
+        )
+    if any(row["dtype"] == "int8" for row in rows):
+        facts.append(
+            Fact(
+                "int8",
+                "weights were rounded to 8 bits after training: they are other weights than the "
+                "fit's. Score change and same predictions say what that costs.",
+            )
+        )
+    return facts
+
+
+def _summary(
+    rows: Sequence[Flat], names: Mapping[str, str], task_names: Mapping[str, str]
+) -> Table | None:
+    """Mean rank over tasks; None for a single task."""
+    if len(task_names) < 2:
+        return None
+    headers = (
+        Header("fit", "model and recipe", numeric=False),
+        Header("mean rank", "over all tasks, among the fits that are complete on all of them"),
+        *(Header(f"rank: {name}", "among the fits complete on all") for name in task_names.values()),
+        Header("tasks complete", "on how many tasks all its trainings were scored"),
+    )
+    lines = []
+    for line in mean_ranks(first_rows(rows), list(task_names)):
+        name = fit_name(line.row, names)
+        mean = wording.NOTHING if line.mean is None else f"{line.mean:.2f}"
+        places = [Cell(str(place or wording.NOTHING), place) for place in line.ranks]
+        complete = Cell(f"{line.complete} of {len(task_names)}", line.complete)
+        lines.append([Cell(name, name), Cell(mean, line.mean), *places, complete])
+    return Table("Summary over all tasks", headers, lines)
+
+
+def _problems(
+    rows: Sequence[Flat], names: Mapping[str, str], task_names: Mapping[str, str]
+) -> Table | None:
+    """Every row that is not complete, with its reason."""
+    bad = [row for row in rows if row["status"] != "ok"]
+    if not bad:
+        return None
+    headers = tuple(
+        Header(text, numeric=False) for text in ("task", "fit", "runtime", "status", "reason")
+    )
+    lines = []
+    for row in bad:
+        runtime = f"{row['runtime']} {row['dtype'] or ''}".strip()
+        texts = (
+            task_names[row["task"]], fit_name(row, names), runtime, row["status"],
+            wording.clean(row["reason"] or "no reason recorded"),
+        )  # fmt: skip
+        lines.append([Cell(text, text) for text in texts])
+    return Table("Rows without a complete result", headers, lines)
+
+
+def _licences(
+    plan: Mapping[str, Any],
+    rows: Sequence[Flat],
+    names: Mapping[str, str],
+    task_names: Mapping[str, str],
+) -> list[Fact]:
+    facts = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        entry = plan["models"].get(model, {})
+        licence = wording.clean(entry.get("licence") or "unknown")
+        facts.append(Fact(names.get(model, model), f"weights: {licence}", entry.get("url") or ""))
+    for task, name in task_names.items():
+        entry = plan["tasks"].get(task, {})
+        licence = wording.clean(entry.get("licence") or "unknown")
+        facts.append(Fact(name, f"data: {licence}", entry.get("url") or ""))
+    return facts

@@ -1,0 +1,78 @@
+"""``harness export``: give a fitted model away, with a usage snippet that runs as it stands."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from harness.commands.show import find_record
+from harness.commands.snippets import snippet
+from harness.errors import RequestError
+from harness.records.files import read_json, whole_folder, write_bytes, write_json
+from harness.records.store import status_of
+from harness.sources import default_cache
+
+
+def export_row(args: argparse.Namespace) -> int:
+    record = find_record(args.results, args.row)
+    if record.parent.name != "runs":
+        raise RequestError(f"{args.row!r} is a fit; name a row or a run (`harness plan --json`)")
+    spec = read_json(record / "spec.json")
+    if spec is None or (status_of(record) or {}).get("status") != "ok":
+        raise RequestError(f"run {record.name} is not complete; run the suite first")
+    if args.to.exists() and any(args.to.iterdir()):
+        raise RequestError(f"{args.to} exists and is not empty; name a new folder")
+    source = default_cache() / "fits" / spec["fit_id"]
+    info = read_json(source / "artifact" / "harness.json")
+    if info is None:
+        raise RequestError(
+            f"the weights of fit {spec['fit_id']} are no longer in the cache; run the suite again "
+            f"(`harness run {spec['row']['suite']}` fits anew what is missing)"
+        )
+    try:
+        _write(args.to, source, spec, info, record)
+    except OSError as error:
+        raise RequestError(f"{args.to} cannot be written: {error.strerror}") from None
+    files = sorted(p.name for p in args.to.iterdir())
+    if args.json:
+        print(json.dumps({"folder": str(args.to), "files": files}, indent=2))
+    else:
+        print(f"{args.to}: {', '.join(files)}")
+        print(f"try it:  python {args.to / 'usage.py'}")
+    return 0
+
+
+def _write(
+    target: Path, source: Path, spec: dict[str, Any], info: dict[str, Any], record: Path
+) -> None:
+    """The folder of one runtime: what it loads, and nothing else."""
+    row = spec["row"]
+    with whole_folder(target) as scratch:
+        artifact, exports = source / "artifact", source / "onnx"
+        if row["runtime"].startswith("onnxruntime"):
+            weights = "model.int8.onnx" if row["dtype"] == "int8" else "model.onnx"
+            shutil.copyfile(exports / weights, scratch / "model.onnx")
+            shutil.copyfile(artifact / "tokenizer.json", scratch / "tokenizer.json")
+            shutil.copyfile(artifact / "harness.json", scratch / "harness.json")
+        else:
+            shutil.copytree(artifact, scratch, dirs_exist_ok=True)
+        write_json(scratch / "labels.json", {"labels": info["labels"]})
+        write_bytes(scratch / "usage.py", snippet(info, row["runtime"]).encode())
+        write_bytes(scratch / "LICENCES.md", _licences(row, info).encode())
+        write_json(
+            scratch / "evidence.json",
+            {"row": row, "run_id": record.name, "metrics": read_json(record / "metrics.json")},
+        )
+
+
+def _licences(row: dict[str, Any], info: dict[str, Any]) -> str:
+    return (
+        f"# Licences\n\n{row['model']}, {row['recipe']} on {row['task']}.\n\n"
+        f"- pretrained weights: {info['weights_licence']}\n"
+        f"- training data: {info['data_licence']}\n\n"
+        "Whether a model trained on data under a research licence may be used commercially is a "
+        "question for your lawyers; this file only states what the suite declared.\n"
+    )

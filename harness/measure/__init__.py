@@ -1,0 +1,1 @@
+"""Measuring: host facts, latency, throughput, memory; one fresh process per timing."""

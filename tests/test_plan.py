@@ -1,0 +1,130 @@
+"""Identities: what makes a fit or a run another one, and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import RequestError
+from harness.plan import Fit, Options, Plan, make_plan
+from harness.suite import load_suite
+
+SUITE = """\
+suite: mine
+models:
+  - {id: tfidf, kind: tfidf-logreg, licence: none}
+  - {id: majority, kind: majority}
+tasks:
+  - id: toy
+    type: text-classification
+    data:
+      train: {source: "path:train.csv"}
+      test: {source: "path:test.csv"}
+    budget: {train: 10, test: 5}
+threads: 1
+settings:
+  baseline: {C: 1.0}
+matrix:
+  - {models: [tfidf], tasks: [toy], recipe: baseline, settings: {C: 2.0}}
+  - {models: [majority], tasks: [toy], recipe: baseline}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "train.csv").write_text("text,label\n" + "good,1\nbad,0\n" * 10)
+    (tmp_path / "test.csv").write_text("text,label\ngood,1\nbad,0\n")
+    return tmp_path
+
+
+def planned(folder: Path, text: str = SUITE, **options: Any) -> Plan:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return make_plan(load_suite(str(path)), Options(**options), {}, "host", gpu=False)
+
+
+def fits(plan: Plan) -> dict[str, Fit]:
+    return {fit.model.id: fit for fit in plan.fits}
+
+
+def test_names_and_licences_do_not_change_an_identity(folder: Path) -> None:
+    before = fits(planned(folder))["tfidf"].fit_id
+    renamed = SUITE.replace("licence: none", "licence: MIT, name: another")
+    assert fits(planned(folder, renamed))["tfidf"].fit_id == before
+
+
+def test_changing_one_recipe_changes_that_models_fit_only(folder: Path) -> None:
+    before, after = fits(planned(folder)), fits(planned(folder, SUITE.replace("C: 2.0", "C: 3.0")))
+    assert before["tfidf"].fit_id != after["tfidf"].fit_id
+    assert before["majority"].fit_id == after["majority"].fit_id
+    assert before["majority"].runs[0].run_id == after["majority"].runs[0].run_id
+
+
+def test_row_ids_outlive_a_change_of_recipe(folder: Path) -> None:
+    before, after = fits(planned(folder)), fits(planned(folder, SUITE.replace("C: 2.0", "C: 3.0")))
+    assert before["tfidf"].runs[0].row_id == after["tfidf"].runs[0].row_id
+    assert before["tfidf"].runs[0].run_id != after["tfidf"].runs[0].run_id
+
+
+def test_a_fit_depends_on_training_data_and_not_on_the_test_split(folder: Path) -> None:
+    before = fits(planned(folder))["tfidf"]
+    (folder / "test.csv").write_text("text,label\ngood,1\n")
+    other_test = fits(planned(folder))["tfidf"]
+    assert other_test.fit_id == before.fit_id
+    assert other_test.runs[0].run_id != before.runs[0].run_id
+    (folder / "train.csv").write_text("text,label\ngood,1\nbad,0\n")
+    assert fits(planned(folder))["tfidf"].fit_id != before.fit_id
+
+
+def test_full_lifts_the_budget(folder: Path) -> None:
+    assert fits(planned(folder))["tfidf"].spec["task"]["budget"]["train"] == 10
+    full = fits(planned(folder, full=True))["tfidf"].spec["task"]["budget"]
+    assert (full["train"], full["validation"], full["test"]) == (None, None, None)
+
+
+def test_baselines_take_one_seed(folder: Path) -> None:
+    assert len(planned(folder, seeds=(1, 2, 3)).fits) == 2
+
+
+def test_only_selects_by_name_and_refuses_to_do_nothing(folder: Path) -> None:
+    assert list(fits(planned(folder, only=("majority",)))) == ["majority"]
+    with pytest.raises(RequestError, match="nothing to run with --only nobody"):
+        planned(folder, only=("nobody",))
+
+
+def test_a_framework_that_cannot_fit_a_kind_is_refused_with_file_and_line(folder: Path) -> None:
+    wrong = SUITE.replace("recipe: baseline, settings", "recipe: fine-tune, settings")
+    with pytest.raises(RequestError, match=r"mine.yaml:16: torch cannot fit models of kind"):
+        planned(folder, wrong)
+
+
+def test_a_missing_data_file_is_named(folder: Path) -> None:
+    (folder / "test.csv").unlink()
+    with pytest.raises(RequestError, match=r"no such file: .*test.csv"):
+        planned(folder)
+
+
+def test_auto_dtype_stays_open_until_it_is_measured(folder: Path) -> None:
+    loaded = load_suite("nlp")
+    plan = make_plan(loaded, Options(only=("fine-tune",)), {}, "host", gpu=False)
+    assert {fit.fit_id for fit in plan.fits} == {""} and len(plan.open_keys) == 1
+    (key,) = plan.open_keys
+    resolved = make_plan(
+        loaded, Options(only=("fine-tune",)), {key: "bfloat16"}, "host", gpu=False
+    )
+    assert not resolved.open_keys
+    assert {fit.spec["fit_dtype"] for fit in resolved.fits} == {"bfloat16"}
+
+
+def test_the_fits_own_runtime_is_always_scored_first() -> None:
+    loaded = load_suite("nlp")
+    key = next(iter(make_plan(loaded, Options(only=("fine-tune",)), {}, "h", False).open_keys))
+    plan = make_plan(loaded, Options(only=("fine-tune",)), {key: "float32"}, "h", False)
+    for fit in plan.fits:
+        assert [run.row["runtime"] for run in fit.runs] == [
+            "torch",
+            "onnxruntime",
+            "onnxruntime-int8",
+        ]

@@ -1,0 +1,75 @@
+"""Records appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.errors import RequestError
+from harness.records.files import read_json, whole_folder, write_bytes, write_json
+from harness.records.identity import canonical, digest
+from harness.records.store import Store, finish, is_done, status_of
+
+
+def test_nan_and_infinity_become_null_with_a_reason(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"x": math.nan, "y": np.float32(0.5), "z": [math.inf, 1]})
+    assert json.loads(path.read_text()) == {
+        "schema_version": 1,
+        "x": None,
+        "x_reason": "not a finite number",
+        "y": 0.5,
+        "z": [None, 1],
+    }
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"x": 1})
+    with pytest.raises(TypeError):
+        write_bytes(path, "not bytes")  # type: ignore[arg-type]
+    assert read_json(path) == {"schema_version": 1, "x": 1}
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_damaged_record_does_not_exist(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"x": 1')
+    assert read_json(tmp_path / "a.json") is None
+
+
+def test_a_folder_is_replaced_only_when_its_block_ends_well(tmp_path: Path) -> None:
+    target = tmp_path / "f"
+    with whole_folder(target) as scratch:
+        (scratch / "a").write_text("first")
+    with pytest.raises(RuntimeError), whole_folder(target) as scratch:
+        (scratch / "a").write_text("half of the second")
+        raise RuntimeError
+    assert (target / "a").read_text() == "first"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_a_record_is_complete_only_with_its_status(tmp_path: Path) -> None:
+    store = Store(tmp_path, "s")
+    record = store.run("abc")
+    write_json(record / "metrics.json", {"score": 1.0})
+    assert not is_done(record)
+    finish(record, "ok")
+    assert is_done(record) and (status_of(record) or {})["status"] == "ok"
+
+
+def test_a_results_folder_that_cannot_be_written_is_one_clear_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RequestError, match=r"cannot be written .*--results DIR"):
+        Store(tmp_path / "file", "s").check_writable()
+
+
+def test_identity_ignores_key_order_and_refuses_nan() -> None:
+    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+    with pytest.raises(ValueError):
+        canonical({"a": math.nan})

