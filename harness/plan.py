@@ -1,13 +1,15 @@
 """From a suite to the fits and runs it asks for, each with its identity.
 
-Planning imports no framework and opens no network: identities come from the digests that the
-suite pins, from local files, and from the installed versions of the libraries a stage loads.
+Planning imports no framework and opens no network (unless a hub revision is not a commit):
+identities come from the digests that the suite pins, from local files, and from the installed
+versions of the libraries a stage loads.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +19,7 @@ from typing import Any
 from harness import registry
 from harness.errors import RequestError
 from harness.records.identity import digest
+from harness.sources import default_cache, member, resolve
 from harness.suite import Entry, FileRef, LoadedSuite, Model, Settings, TaskEntry
 
 #: Raised when the meaning of a stage's output changes; part of every identity below it.
@@ -269,9 +272,9 @@ def model_files(model: Model, base: Path) -> dict[str, tuple[FileRef, str]]:
         return {
             name: (
                 FileRef(
-                    source=f"{model.source.rstrip('/')}/{name}",
+                    source=member(model.source, name),
                     sha256=sha,
-                    mirrors=tuple(f"{m.rstrip('/')}/{name}" for m in model.mirrors),
+                    mirrors=tuple(member(mirror, name) for mirror in model.mirrors),
                 ),
                 sha,
             )
@@ -293,7 +296,8 @@ def model_files(model: Model, base: Path) -> dict[str, tuple[FileRef, str]]:
             if p.suffix in (".json", ".safetensors", ".gguf", ".txt", ".model") and p.is_file()
         ]
         return {p.name: (FileRef(source=f"path:{p}"), _file_digest(p)) for p in wanted}
-    return {"*": (FileRef(source=model.source), model.source)}
+    source = _commit(model.source)
+    return {"*": (FileRef(source=source), source)}
 
 
 def task_spec(task: TaskEntry, base: Path, entry: Entry | None, full: bool) -> dict[str, Any]:
@@ -333,7 +337,18 @@ def _pin(ref: FileRef, base: Path) -> str:
         if not path.is_file():
             raise RequestError(f"no such file: {path} (from {ref.source!r})")
         return _file_digest(path)
-    return ref.source
+    return _commit(ref.source)
+
+
+#: a hub source whose revision is a commit already, which nothing can move
+_AT_COMMIT = re.compile(r"^hf:[^@]+@[0-9a-f]{40}(!|$)")
+
+
+def _commit(source: str) -> str:
+    """A source with its revision as a commit. A branch or tag asks the hub what it means now."""
+    if not source.startswith("hf:") or _AT_COMMIT.match(source):
+        return source
+    return resolve(source, default_cache())
 
 
 def _file_digest(path: Path) -> str:

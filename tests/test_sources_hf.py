@@ -114,6 +114,15 @@ def test_what_was_fetched_is_there_without_a_network(ask: Ask) -> None:
     assert ask(expression) == ask(expression, url="http://127.0.0.1:9")
 
 
+def test_a_pinned_commit_is_asked_for_once(ask: Ask, hub: Hub) -> None:
+    expression = f"fetch_folder('hf:acme/tiny@{COMMIT}', None, cache)"
+    first = ask(expression)
+    assert not any("pytorch_model.bin" in request for request in hub.requests)
+    hub.requests.clear()
+    assert ask(expression) == first
+    assert hub.requests == []
+
+
 def test_a_pinned_file_may_be_a_pickle_since_the_suite_names_it(ask: Ask) -> None:
     digest = hashlib.sha256(b"pickle").hexdigest()
     found = ask(f"fetch_folder('hf:acme/pickled@main', {{'pytorch_model.bin': {digest!r}}}, cache)")

@@ -118,6 +118,10 @@ def _delta(row: Flat, names: Mapping[str, str]) -> Cell:
     return Cell(text, row["score_delta"])
 
 
+def _size(value: float | None) -> str:
+    return "<0.01" if value is not None and value < 0.01 else wording.significant(value)
+
+
 def _parity(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.1e}"
 
@@ -141,7 +145,7 @@ COLUMNS: dict[str, Column] = {
         _tied,
     ),
     "params": Column("params", "weights of the whole model", _number("params", wording.count)),
-    "size_mb": Column("size, MB", "weights on disk", _number("size_mb", wording.significant)),
+    "size_mb": Column("size, MB", "weights on disk", _number("size_mb", _size)),
     "fit_seconds": Column(
         "fit time, s", "training, mean over seeds", _number("fit_seconds", wording.significant)
     ),

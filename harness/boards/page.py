@@ -48,7 +48,8 @@ class Section:
     fits: Table
     runtimes: Table
     limits: list[Fact]
-    #: the ranked flat rows behind the tables, for charts: one a fit, and all of them
+    #: the ranked flat rows for charts: one a fit, and all of them; models that only guess are
+    #: left out where there are others, for they would squeeze the rest into a corner
     fit_rows: list[Flat]
     rows: list[Flat]
 
@@ -89,7 +90,10 @@ def build_page(records: Records, rows: Sequence[Flat], definition: Definition) -
         hosts=_hosts(records),
         reading=_reading(rows, definition),
         summary=_summary(rows, names, task_names),
-        sections=[_section(plan, rows, task, task_names[task], names, definition) for task in tasks],
+        sections=[
+            _section(plan, rows, task, name, names, definition)
+            for task, name in task_names.items()
+        ],
         problems=_problems(rows, names, task_names),
         limits=[
             Fact(wording.clean(key).replace("_", " "), wording.clean(value))
@@ -136,15 +140,18 @@ def _section(
     of_task = [row for row in rows if row["task"] == task]
     fits = [row for row in first_rows(of_task) if row["score"] is not None]
     scored = [row for row in of_task if row["score"] is not None]
+    guessing = {
+        model for model, entry in plan["models"].items() if entry.get("kind") == "majority"
+    }
     return Section(
         task=task,
         title=title,
-        headline=headline(fits, title, names, definition.rank_by),
+        headline=headline(fits, title, names, guessing, definition.rank_by),
         fits=_table(f"Fits on {title}", definition.fit_columns, fits, names),
         runtimes=_table(f"Runtimes on {title}", definition.runtime_columns, scored, names),
         limits=_task_limits(plan["tasks"].get(task, {}), of_task),
-        fit_rows=fits,
-        rows=scored,
+        fit_rows=[row for row in fits if row["model"] not in guessing] or fits,
+        rows=[row for row in scored if row["model"] not in guessing] or scored,
     )
 
 
@@ -271,7 +278,7 @@ def _summary(
     headers = (
         Header("fit", "model and recipe", numeric=False),
         Header("mean rank", "over all tasks, among the fits that are complete on all of them"),
-        *(Header(f"rank: {name}", "among the fits complete on all") for name in task_names.values()),
+        *(Header(f"rank: {name}", "among the same fits") for name in task_names.values()),
         Header("tasks complete", "on how many tasks all its trainings were scored"),
     )
     lines = []

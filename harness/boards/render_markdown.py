@@ -7,16 +7,19 @@ from collections.abc import Iterator
 
 from harness.boards.page import Fact, Page, Section, Table
 
-#: Characters that start markup anywhere in a line
-_SPECIAL = re.compile(r"([\\`*\[\]|~#$])")
+#: What would start markup: emphasis, code, cells, headings, math anywhere; brackets only where
+#: a link could follow; underscores at the edge of a word; angle brackets before a tag
+_SPECIAL = re.compile(
+    r"[\\`*|~#$]|\](?=[(\[:])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|<(?=\S)|^(?=[>+-])"
+)
 _LINK = re.compile(r"https?://[^\s()<>\"'\\|`\[\]]+")
 
 
-def escape(text: str) -> str:
-    """Text that Markdown shows as it stands. Underscores within words need no escape there."""
-    text = _SPECIAL.sub(r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
-    text = text.replace(">", "&gt;").replace("://", ":&#47;&#47;").replace("@", "&#64;")
-    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
+def escape(text: str, line_start: bool = False) -> str:
+    """Text that Markdown shows as it stands: no markup, no links, no mentions of users."""
+    text = _SPECIAL.sub(r"\\\g<0>", text.replace("&", "&amp;"))
+    text = re.sub(r"^(?=[>+-]|\d+[.)])", r"\\", text) if line_start else text
+    return text.replace("://", ":&#47;&#47;").replace("@", "&#64;")
 
 
 def render_markdown(page: Page) -> str:
@@ -28,7 +31,7 @@ def _lines(page: Page) -> Iterator[str]:
     yield f"# {escape(page.title)}"
     yield ""
     if page.description:
-        yield from (escape(page.description), "")
+        yield from (escape(page.description, line_start=True), "")
     for section in page.sections:
         yield f"- {escape(section.headline)}"
     yield ""

@@ -17,7 +17,7 @@ from harness.boards.columns import fit_name
 
 Flat = Mapping[str, Any]
 
-_WIDTH = 720
+_WIDTH = 600
 _SHAPES = {
     "circle": '<circle cx="{x}" cy="{y}" r="5" {paint}/>',
     "square": '<rect x="{x0}" y="{y0}" width="10" height="10" {paint}/>',
@@ -34,7 +34,7 @@ def score_chart(fits: Sequence[Flat], names: Mapping[str, str]) -> Markup:
         return Markup("")
     ends = [row[key] for row in fits for key in ("score", "score_low", "score_high")]
     ticks = _ticks([end for end in ends if end is not None])
-    left, right, top, step = 250, _WIDTH - 70, 12, 26
+    left, right, top, step = 246, _WIDTH - 60, 12, 26
     height = top + step * len(fits) + 34
 
     def x(value: float) -> float:
@@ -91,7 +91,7 @@ def latency_chart(rows: Sequence[Flat], names: Mapping[str, str]) -> Markup:
         shape, paint = marks[row["runtime"]]
         at = x(row["latency_p50_ms"]), y(row["score"])
         parts.append(_shape(shape, *at, paint, f"{where}: {facts}"))
-        parts.append(_text(at[0] + 10, at[1] - 5, str(row["rank"] or wording.NOTHING), "start"))
+        parts.append(_text(at[0] + 10, at[1] - 5, str(row["rank"] or ""), "start"))
     line = bottom + 64
     place = float(left)
     for runtime in runtimes:

@@ -44,12 +44,12 @@ def interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
 
 
-def points(value: float | None, signed: bool = True) -> str:
-    """A difference of scores in points (hundredths), two decimals."""
+def points(value: float | None, signed: bool = True, decimals: int = 2) -> str:
+    """A difference of scores in points (hundredths)."""
     if value is None:
         return NOTHING
-    rounded = round(100 * value, 2) + 0.0  # no negative zero
-    return f"{rounded:+.2f}" if signed and rounded else f"{rounded:.2f}"
+    rounded = round(100 * value, decimals) + 0.0  # no negative zero
+    return f"{rounded:{'+' if signed and rounded else ''}.{decimals}f}"
 
 
 def percent(share: float | None) -> str:

@@ -35,8 +35,7 @@ def fetch_model(
     if not files:
         return None
     if "*" in files:
-        assert model.source is not None
-        found = fetch_folder(model.source, None, cache, base=base, progress=progress)
+        found = fetch_folder(files["*"][0].source, None, cache, base=base, progress=progress)
     else:
         found = {
             name: fetch_file(ref, cache, base=base, progress=progress)
@@ -47,7 +46,7 @@ def fetch_model(
     if "*" in files or not (folder / "files.json").is_file():
         with whole_folder(folder) as scratch:
             for name, path in found.items():
-                _place(path, scratch / name)
+                _place(path, scratch / name, cache)
             write_json(scratch / "files.json", {"model": model.id, "pins": pins})
     remote_code_allowed(model, trust_remote_code, folder)
     return folder
@@ -78,12 +77,16 @@ def _is_neutral(folder: Path) -> bool:
     return "tokenizer.json" in names and not any(n.endswith(_FOREIGN) for n in names)
 
 
-def _place(source: Path, target: Path) -> None:
+def _place(source: Path, target: Path, cache: Path) -> None:
+    """A hard link to the cache's own files; a copy of the user's, which may change later."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:  # another file system
-        shutil.copyfile(source, target)
+    if source.resolve().is_relative_to(cache.resolve()):
+        try:
+            os.link(source.resolve(), target)
+            return
+        except OSError:  # a file system without links
+            pass
+    shutil.copyfile(source, target)
 
 
 def fetch_facts(folder: Path | None) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def train(request: FitRequest, progress: Progress) -> FitReport:
     check_device(request.device)
     use_threads(request.threads)
     assert request.model_folder is not None
-    on_cpu = request.device == "cpu"
+    # on a GPU the library's own dropout and attention are fast
+    pooled_masks = request.device == "cpu" and request.model_kind == "transformer"
     with reproducible(request.seed, request.device):
         model = build(
             request.info,
@@ -46,9 +47,9 @@ def train(request: FitRequest, progress: Progress) -> FitReport:
             recipe=request.recipe,
             seed=request.seed,
             dropout=request.settings.get("dropout"),
-            attention=attention.register() if on_cpu else "sdpa",
+            attention=attention.register() if pooled_masks else "sdpa",
         )
-        if on_cpu:
+        if pooled_masks:
             attention.install(model, dropout.install(model, request.seed))
         trainer = _Trainer(model.to(request.device), request)
         report = trainer.run(progress)
@@ -85,7 +86,7 @@ class _Trainer:
         self.best_weights: dict[str, Tensor] | None = None
 
     def _limit_rows(self) -> rows.TrainedRows | None:
-        """On a CPU, where the update's cost shows; L1 pulls on unreached rows too, so not with it."""
+        """On a CPU, where updates show; not with L1, which pulls on unreached rows too."""
         if self.request.device != "cpu" or self.settings["l1"]:
             return None
         ids = self.request.train.inputs["input_ids"]

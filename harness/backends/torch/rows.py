@@ -1,9 +1,9 @@
 """Train only those rows of an embedding table that the training data can reach.
 
-Half of MiniLM's parameters are word embeddings, most of which a small training set never touches.
-Their gradient is zero for ever, so AdamW's moments stay zero and weight decay alone moves them, by a
-factor known in closed form. Leaving them out is therefore exact, and saves zeroing, clipping and
-updating them: 95 ms of a 545 ms step at batch 32 and 20 tokens (one thread).
+Half of MiniLM's parameters are word embeddings, most of which a small training set never
+touches. Their gradient is zero for ever, so AdamW's moments stay zero and weight decay alone moves
+them, by a factor known in closed form. Leaving them out is therefore exact, and saves zeroing,
+clipping and updating them.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Baselines without a neural network: TF-IDF with logistic regression, and the majority class."""

@@ -1,0 +1,61 @@
+"""Computes predictions of fitted baselines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from harness.backends.base import ArtifactInfo, Batch, Predictor, Runtime
+from harness.backends.sklearn import majority, tfidf
+from harness.errors import Unsupported
+
+
+class BaselinePredictor(Predictor):
+    """Logits of a baseline; its thread pools are set for the whole process."""
+
+    def __init__(self, model: tfidf.TfidfLogreg | majority.Majority, threads: int) -> None:
+        # numpy's and scikit-learn's pools exist only once these are imported
+        import sklearn.linear_model  # noqa: F401
+        from threadpoolctl import threadpool_limits
+
+        self._model = model
+        threadpool_limits(threads)
+
+    def predict(self, batch: Batch) -> np.ndarray:
+        return self._model.logits(batch["text"])
+
+    def observed(self) -> dict[str, Any]:
+        """``threads`` is what the largest of the process's thread pools holds."""
+        from threadpoolctl import threadpool_info
+
+        pools = [pool["num_threads"] for pool in threadpool_info()]
+        return {"device": "cpu", "dtype": "float32", "threads": max(pools, default=1)}
+
+
+class SklearnRuntime(Runtime):
+    """scikit-learn on the CPU."""
+
+    name: ClassVar[str] = "sklearn"
+    framework: ClassVar[str] = "sklearn"
+    dtype: ClassVar[str] = "float32"
+    libraries: ClassVar[tuple[str, ...]] = ("scikit-learn", "numpy", "scipy")
+    version: ClassVar[int] = 1
+    needs: ClassVar[Literal["artifact", "onnx"]] = "artifact"
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+
+    def load(self, artifact: Path, exports: Path, *, device: str, threads: int) -> Predictor:
+        if device != "cpu":
+            raise Unsupported(f"scikit-learn computes on the CPU, not on {device!r}")
+        info = ArtifactInfo(**json.loads((artifact / "harness.json").read_text()))
+        if info.kind == "majority":
+            return BaselinePredictor(majority.load(artifact, info.head), threads)
+        if info.kind == "tfidf-logreg":
+            return BaselinePredictor(tfidf.load(artifact), threads)
+        raise Unsupported(f"{artifact}: a model of kind {info.kind!r} is no baseline")
+
+    def size_bytes(self, artifact: Path, exports: Path) -> int:
+        files = (artifact / name for name in (tfidf.WEIGHTS_FILE, tfidf.VOCABULARY_FILE))
+        return sum(file.stat().st_size for file in files if file.is_file())

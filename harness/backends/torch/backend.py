@@ -1,0 +1,107 @@
+"""The backend `torch`: which recipe is fitted by what, and what `auto` means for precision."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from harness.backends.base import ArtifactInfo, Backend, FitReport, FitRequest, Progress
+from harness.errors import RequestError
+
+#: a training step on sequences like those of short documents: batch, tokens
+_TRIAL_SHAPE = (16, 64)
+#: seconds that the two arms of the trial may take together
+_TRIAL_SECONDS = 3.0
+#: a product of two matrices this size decides whether bfloat16 is worth a trial at all
+_PRODUCT = 512
+
+
+class TorchBackend(Backend):
+    name = "torch"
+    kinds = ("transformer", "static-embeddings")
+    libraries = ("torch", "transformers")
+    version = 1
+    runtime = "torch"
+
+    def fit(self, request: FitRequest, progress: Progress) -> FitReport:
+        if request.recipe == "linear-probe":
+            from harness.backends.torch.probe import probe
+
+            return probe(request, progress)
+        if request.recipe in ("fine-tune", "scratch"):
+            from harness.backends.torch.loop import train
+
+            return train(request, progress)
+        raise RequestError(f"the framework `torch` has no recipe {request.recipe!r}")
+
+    def resolve_dtype(
+        self, model_kind: str, model_folder: Path | None, device: str, threads: int
+    ) -> tuple[str, dict[str, Any]]:
+        """bfloat16 where training steps are faster with it, measured on a CPU, known on a GPU."""
+        import torch
+
+        from harness.backends.torch.threads import use_threads
+
+        if device != "cpu":
+            supported = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+            reason = f"bfloat16 {'is' if supported else 'is not'} supported by the GPU"
+            return ("bfloat16" if supported else "float32"), {"reason": reason}
+        if model_kind != "transformer" or model_folder is None:
+            return "float32", {"reason": "only transformers gain from bfloat16"}
+        use_threads(threads)
+        figures: dict[str, Any] = {"product_speedup": _product_speedup()}
+        if figures["product_speedup"] < 1.0:
+            return "float32", figures | {"reason": "bfloat16 products are slower here"}
+        figures |= _step_seconds(model_folder)
+        faster = figures["bfloat16_step_seconds"] < figures["float32_step_seconds"]
+        return ("bfloat16" if faster else "float32"), figures | {"reason": "training steps timed"}
+
+
+def _product_speedup() -> float:
+    """Time of a float32 matrix product over that of a bfloat16 one."""
+    import torch
+
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        matrix = torch.ones(_PRODUCT, _PRODUCT, dtype=dtype)
+        times = []
+        for _ in range(5):
+            begun = time.perf_counter()
+            matrix @ matrix
+            times.append(time.perf_counter() - begun)
+        seconds[dtype] = min(times)
+    return seconds[torch.float32] / seconds[torch.bfloat16]
+
+
+def _step_seconds(folder: Path) -> dict[str, float]:
+    """Fastest training step in each precision, taken in turns."""
+    import torch
+
+    from harness.backends.torch import attention, dropout
+    from harness.backends.torch.loop import autocast
+    from harness.backends.torch.models import build
+
+    info = ArtifactInfo("transformer", "torch", "", "pooled", 2, "mean", ["0", "1"], 64)
+    model = build(info, folder, attention=attention.register()).train()
+    attention.install(model, dropout.install(model, 0))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+    batch, length = _TRIAL_SHAPE
+    vocabulary = model.backbone.config.vocab_size  # type: ignore[union-attr]
+    ids = torch.randint(vocabulary, (batch, length), generator=torch.Generator().manual_seed(0))
+    mask, labels = torch.ones_like(ids), torch.arange(batch) % 2
+    fastest = {"float32": float("inf"), "bfloat16": float("inf")}
+    deadline = time.perf_counter() + _TRIAL_SECONDS
+    rounds = 0
+    while rounds < 2 or (time.perf_counter() < deadline and rounds < 6):
+        for dtype in fastest:
+            begun = time.perf_counter()
+            with autocast(dtype, "cpu"):
+                logits = model(ids, mask).float()
+            torch.nn.functional.cross_entropy(logits, labels).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            if rounds:  # the first round warms up
+                fastest[dtype] = min(fastest[dtype], time.perf_counter() - begun)
+        rounds += 1
+    return {f"{dtype}_step_seconds": seconds for dtype, seconds in fastest.items()}
