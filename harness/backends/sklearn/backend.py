@@ -69,8 +69,9 @@ class SklearnBackend(Backend):
                 "solver": "lbfgs",
             }
         else:
-            raise Unsupported(f"the sklearn backend fits {', '.join(self.kinds)}, "
-                              f"not {request.model_kind!r}")
+            raise Unsupported(
+                f"the sklearn backend fits {', '.join(self.kinds)}, not {request.model_kind!r}"
+            )
         return FitReport(
             seconds=seconds,
             examples_per_second=len(request.train) / max(seconds, 1e-9),

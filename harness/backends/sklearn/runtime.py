@@ -17,22 +17,22 @@ class BaselinePredictor(Predictor):
     """Logits of a baseline; its thread pools are set for the whole process."""
 
     def __init__(self, model: tfidf.TfidfLogreg | majority.Majority, threads: int) -> None:
-        # numpy's and scikit-learn's pools exist only once these are imported
-        import sklearn.linear_model  # noqa: F401
         from threadpoolctl import threadpool_limits
 
         self._model = model
-        threadpool_limits(threads)
+        self._threads = threads
+        threadpool_limits(threads)  # of the libraries that loading or fitting has imported
 
     def predict(self, batch: Batch) -> np.ndarray:
         return self._model.logits(batch["text"])
 
     def observed(self) -> dict[str, Any]:
-        """``threads`` is what the largest of the process's thread pools holds."""
+        """``threads`` is what the largest of the process's thread pools holds; where none can be
+        asked (Accelerate on macOS), what was set."""
         from threadpoolctl import threadpool_info
 
         pools = [pool["num_threads"] for pool in threadpool_info()]
-        return {"device": "cpu", "dtype": "float32", "threads": max(pools, default=1)}
+        return {"device": "cpu", "dtype": "float32", "threads": max(pools, default=self._threads)}
 
 
 class SklearnRuntime(Runtime):

@@ -1,0 +1,38 @@
+"""Logits of an artifact, computed by PyTorch itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness.backends.base import Batch, Predictor
+
+
+class TorchPredictor(Predictor):
+    """Logits of a model in evaluation mode."""
+
+    def __init__(self, model: nn.Module, device: str) -> None:
+        self._model, self._device = model, device
+
+    def predict(self, batch: Batch) -> np.ndarray:
+        with torch.inference_mode():
+            tensors = {n: torch.from_numpy(a).to(self._device) for n, a in batch.items()}
+            return self._model(**tensors).float().cpu().numpy()
+
+    def observed(self) -> dict[str, Any]:
+        parameter = next(self._model.parameters())
+        return {
+            "device": str(parameter.device),
+            "dtype": str(parameter.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "attention": _attention(self._model),
+        }
+
+
+def _attention(model: nn.Module) -> str | None:
+    """The attention implementation that transformers runs."""
+    config = getattr(getattr(model, "backbone", None), "config", None)
+    return getattr(config, "_attn_implementation", None)
