@@ -60,7 +60,7 @@ def _command(
         name,
         help=help_text,
         description=help_text[0].upper() + help_text[1:] + ".",
-        epilog=f"Example:  {example}",
+        epilog=f"Example: {example}",
     )
     parser.set_defaults(command=function)
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")

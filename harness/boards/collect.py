@@ -151,9 +151,7 @@ def _read_run(folder: Path, planned: Mapping[str, Any], fits: dict[str, dict[str
         for m in sorted((place / "measurements").glob("*-*"))
         if (timing := read_json(m / "timing.json")) is not None
     )
-    return Run(
-        **facts, status="ok", metrics=metrics, outcomes=outcomes, measurements=measurements
-    )
+    return Run(**facts, status="ok", metrics=metrics, outcomes=outcomes, measurements=measurements)
 
 
 def _check_score(metrics: Mapping[str, Any], outcomes: Outcomes) -> None:

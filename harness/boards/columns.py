@@ -22,11 +22,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Header:
-    """What stands above a column, with its unit, and what it means."""
+    """What stands above a column, with its unit, and what it means.
+
+    ``spare`` columns are the first to go where the space is narrow (on a console).
+    """
 
     text: str
     meaning: str = ""
     numeric: bool = True
+    spare: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,11 @@ class Column:
     meaning: str
     cell: Callable[[Flat, Mapping[str, str]], Cell]
     numeric: bool = True
+    spare: bool = False
 
     @property
     def head(self) -> Header:
-        return Header(self.header, self.meaning, self.numeric)
+        return Header(self.header, self.meaning, self.numeric, self.spare)
 
 
 def _number(key: str, show: Callable[[Any], str]) -> Callable[[Flat, Mapping[str, str]], Cell]:
@@ -69,7 +74,7 @@ def _model(row: Flat, names: Mapping[str, str]) -> Cell:
 
 def _fit(row: Flat, names: Mapping[str, str]) -> Cell:
     rank = f"{row['rank']}. " if row["rank"] else ""
-    return Cell(f"{rank}{fit_name(row, names)}", row["rank"] or float("inf"))
+    return Cell(f"{rank}{fit_name(row, names)}", row["rank"])
 
 
 def _rank(row: Flat, names: Mapping[str, str]) -> Cell:
@@ -130,7 +135,9 @@ COLUMNS: dict[str, Column] = {
     "rank": Column("rank", "by score, among complete fits of the task", _rank),
     "model": Column("model", "the pretrained model or baseline", _model, numeric=False),
     "recipe": Column("recipe", "how it was adapted", _text("recipe"), numeric=False),
-    "framework": Column("framework", "what trained it", _text("framework"), numeric=False),
+    "framework": Column(
+        "framework", "what trained it", _text("framework"), numeric=False, spare=True
+    ),
     "score": Column("score [95% interval]", "the task's primary metric on the test set", _score),
     "behind_best": Column(
         "behind best, points",
@@ -138,26 +145,32 @@ COLUMNS: dict[str, Column] = {
         lambda row, names: Cell(
             wording.points(row["gap_to_best"], signed=False), row["gap_to_best"]
         ),
+        spare=True,
     ),
     "tied": Column(
         "tied with best?",
         "paired test on the same test examples, Holm-corrected; yes: not told apart at 5%",
         _tied,
     ),
-    "params": Column("params", "weights of the whole model", _number("params", wording.count)),
-    "size_mb": Column("size, MB", "weights on disk", _number("size_mb", _size)),
+    "params": Column(
+        "params", "weights of the whole model", _number("params", wording.count), spare=True
+    ),
+    "size_mb": Column("size, MB", "weights on disk", _number("size_mb", _size), spare=True),
     "fit_seconds": Column(
         "fit time, s", "training, mean over seeds", _number("fit_seconds", wording.significant)
     ),
     "train_gap": Column(
-        "train - test, points", "training score minus test score: overfitting shows here", _gap
+        "train - test, points",
+        "training score minus test score: overfitting shows here",
+        _gap,
+        spare=True,
     ),
-    "seeds": Column("seeds", "trainings behind the score", _seeds),
+    "seeds": Column("seeds", "trainings behind the score", _seeds, spare=True),
     "status": Column("status", "what became of the runs", _text("status"), numeric=False),
     "fit": Column("fit", "rank, model and recipe", _fit, numeric=False),
     "runtime": Column("runtime", "what computed the predictions", _text("runtime"), numeric=False),
-    "device": Column("device", "cpu or cuda", _text("device"), numeric=False),
-    "dtype": Column("dtype", "numeric precision", _dtype, numeric=False),
+    "device": Column("device", "cpu or cuda", _text("device"), numeric=False, spare=True),
+    "dtype": Column("dtype", "numeric precision", _dtype, numeric=False, spare=True),
     "score_delta": Column(
         "score change, points [95%]", "against the runtime that trained the fit", _delta
     ),
@@ -165,20 +178,28 @@ COLUMNS: dict[str, Column] = {
         "same predictions, %",
         "share of test examples predicted as in the fit's own runtime",
         _number("prediction_agreement", wording.percent),
+        spare=True,
     ),
     "parity": Column(
         "max rel. logit diff.",
         "largest difference of logits from the fit's own runtime, relative to the largest logit",
         _number("parity_rel_diff", _parity),
+        spare=True,
     ),
     "latency_p50_ms": Column(
         "p50, ms", "median latency at batch 1", _number("latency_p50_ms", wording.significant)
     ),
     "latency_p90_ms": Column(
-        "p90, ms", "90th percentile at batch 1", _number("latency_p90_ms", wording.significant)
+        "p90, ms",
+        "90th percentile at batch 1",
+        _number("latency_p90_ms", wording.significant),
+        spare=True,
     ),
     "latency_p99_ms": Column(
-        "p99, ms", "99th percentile at batch 1", _number("latency_p99_ms", wording.significant)
+        "p99, ms",
+        "99th percentile at batch 1",
+        _number("latency_p99_ms", wording.significant),
+        spare=True,
     ),
     "throughput_per_s": Column(
         "examples/s",
@@ -186,12 +207,21 @@ COLUMNS: dict[str, Column] = {
         _number("throughput_per_s", wording.significant),
     ),
     "peak_memory_mb": Column(
-        "memory, MB", "peak of the process", _number("peak_memory_mb", wording.significant)
+        "memory, MB",
+        "peak of the process",
+        _number("peak_memory_mb", wording.significant),
+        spare=True,
     ),
     "energy_j_per_1000": Column(
-        "J per 1000", "energy of 1,000 examples", _number("energy_j_per_1000", wording.significant)
+        "J per 1000",
+        "energy of 1,000 examples",
+        _number("energy_j_per_1000", wording.significant),
+        spare=True,
     ),
     "launches": Column(
-        "launches", "fresh processes that were timed", _number("launches", lambda n: str(n or 0))
+        "launches",
+        "fresh processes that were timed",
+        _number("launches", lambda n: str(n or 0)),
+        spare=True,
     ),
 }

@@ -23,22 +23,23 @@ class Definition(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    title: str = Field("{title}", description="`{title}` stands for the suite's own title")
+    title: str = Field(default="{title}", description="`{title}` stands for the suite's own title")
     rank_by: str = Field(
-        "score", description="`score` (the task's primary metric, with ties), or a metric's name"
+        default="score",
+        description="`score` (the task's primary metric, with ties), or a metric's name",
     )
     fit_columns: tuple[str, ...] = Field(
-        ("rank", "model", "recipe", "framework", "score", "behind_best", "tied", "params",
+        default=("rank", "model", "recipe", "framework", "score", "behind_best", "tied", "params",
          "size_mb", "fit_seconds", "train_gap", "seeds"),
         min_length=1,
     )  # fmt: skip
     runtime_columns: tuple[str, ...] = Field(
-        ("fit", "runtime", "device", "dtype", "score_delta", "agreement", "parity",
+        default=("fit", "runtime", "device", "dtype", "score_delta", "agreement", "parity",
          "latency_p50_ms", "latency_p90_ms", "throughput_per_s", "peak_memory_mb", "size_mb"),
         min_length=1,
     )  # fmt: skip
-    charts: bool = Field(True, description="draw score and latency charts in the HTML page")
-    template: str = Field("page.html.j2", description="a file in leaderboards/templates/")
+    charts: bool = Field(default=True, description="draw score and latency charts in the HTML page")
+    template: str = Field(default="page.html.j2", description="a file in leaderboards/templates/")
 
     @field_validator("fit_columns", "runtime_columns")
     @classmethod

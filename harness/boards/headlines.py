@@ -45,9 +45,7 @@ def headline(
     return f"{subject} {_verdict(result, others, names, rank_by)}; {_phrase(other, names)} {cost}."
 
 
-def _verdict(
-    result: str, others: Sequence[Flat], names: Mapping[str, str], rank_by: str
-) -> str:
+def _verdict(result: str, others: Sequence[Flat], names: Mapping[str, str], rank_by: str) -> str:
     """Wins, or scores highest with ties; without tests (another metric) it only comes first."""
     if rank_by != "score":
         return f"comes first with {result}"

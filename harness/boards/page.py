@@ -76,8 +76,7 @@ def build_page(records: Records, rows: Sequence[Flat], definition: Definition) -
     """``rows``: `harness.boards.rank.ranked` of the same records."""
     plan = records.plan
     names = {
-        model: wording.clean(entry.get("name") or model)
-        for model, entry in plan["models"].items()
+        model: wording.clean(entry.get("name") or model) for model, entry in plan["models"].items()
     }
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     task_names = {
@@ -91,8 +90,7 @@ def build_page(records: Records, rows: Sequence[Flat], definition: Definition) -
         reading=_reading(rows, definition),
         summary=_summary(rows, names, task_names),
         sections=[
-            _section(plan, rows, task, name, names, definition)
-            for task, name in task_names.items()
+            _section(plan, rows, task, name, names, definition) for task, name in task_names.items()
         ],
         problems=_problems(rows, names, task_names),
         limits=[
@@ -140,9 +138,7 @@ def _section(
     of_task = [row for row in rows if row["task"] == task]
     fits = [row for row in first_rows(of_task) if row["score"] is not None]
     scored = [row for row in of_task if row["score"] is not None]
-    guessing = {
-        model for model, entry in plan["models"].items() if entry.get("kind") == "majority"
-    }
+    guessing = {model for model, entry in plan["models"].items() if entry.get("kind") == "majority"}
     return Section(
         task=task,
         title=title,

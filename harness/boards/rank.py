@@ -84,9 +84,7 @@ def _order(place: dict[str, Any] | None, fit: Fit) -> tuple[bool, int, float]:
 def _rank(fits: list[Fit], rank_by: str) -> dict[FitKey, dict[str, Any]]:
     """Ranks of one task's complete fits. Equal scores share a rank, and the next is skipped."""
     complete = [
-        fit
-        for fit in fits
-        if fit.own.flat["status"] == "ok" and fit.own.flat[rank_by] is not None
+        fit for fit in fits if fit.own.flat["status"] == "ok" and fit.own.flat[rank_by] is not None
     ]
     if not complete:
         return {}

@@ -10,7 +10,7 @@ from harness.boards.page import Fact, Page, Section, Table
 #: What would start markup: emphasis, code, cells, headings, math anywhere; brackets only where
 #: a link could follow; underscores at the edge of a word; angle brackets before a tag
 _SPECIAL = re.compile(
-    r"[\\`*|~#$]|\](?=[(\[:])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|<(?=\S)|^(?=[>+-])"
+    r"[\\`*|~#$]|\](?=[(\[:])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|<(?=[A-Za-z/!?])"
 )
 _LINK = re.compile(r"https?://[^\s()<>\"'\\|`\[\]]+")
 

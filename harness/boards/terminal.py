@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from harness.boards.page import Page, Table
@@ -39,10 +40,27 @@ def _print_table(table: Table, console: Console) -> None:
         title=Text(table.caption, style="bold"),
         title_justify="left",
         box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    for head in table.headers:
-        shown.add_column(Text(head.text), justify="right" if head.numeric else "left")
+    widths = [_unbroken(table, i) for i in range(len(table.headers))]
+    kept = list(range(len(widths)))
+    if sum(widths) + _GAP * (len(widths) + 1) > console.width:
+        kept = [i for i in kept if not table.headers[i].spare]
+    for i in kept:
+        head = table.headers[i]
+        broken = textwrap.fill(head.text, widths[i], break_on_hyphens=False)
+        shown.add_column(Text(broken), justify="right" if head.numeric else "left", overflow="fold")
     for row in table.rows:
-        shown.add_row(*(Text(cell.text) for cell in row))
+        shown.add_row(*(Text(row[i].text) for i in kept))
     console.print(shown)
+
+
+#: characters between columns
+_GAP = 2
+
+
+def _unbroken(table: Table, i: int) -> int:
+    """Width in which no cell of a column has to break, nor any word of its header."""
+    cells = [len(row[i].text) for row in table.rows]
+    return max(cells + [len(word) for word in table.headers[i].text.split()])

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from harness.commands.board import render
 from harness.commands.context import plan_of
 from harness.execute.local import LocalExecutor, Outcome
 from harness.execute.preflight import preflight
@@ -32,21 +33,12 @@ def run_suite(args: argparse.Namespace) -> int:
             plan, outcome = executor.execute(plan)
     finally:
         reporter.close()
-    _render(args, store, quiet=args.json)
+    render(store.folder, None, quiet=args.json)
     if args.json:
         print(json.dumps(_summary(store, outcome), indent=2))
     else:
         _say(store, outcome, time.monotonic() - start)
     return outcome.exit_status
-
-
-def _render(args: argparse.Namespace, store: Store, quiet: bool) -> None:
-    from harness.boards.board import render
-    from harness.boards.terminal import print_board
-
-    render(store.folder)
-    if not quiet:
-        print_board(store.folder)
 
 
 def _summary(store: Store, outcome: Outcome) -> dict[str, object]:

@@ -135,4 +135,3 @@ def mean_ratios(num: np.ndarray, den: np.ndarray) -> np.ndarray:
     """Mean over seeds of ratios, one a resample: (resamples, seeds) twice to (resamples,)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.mean(num / den, axis=1)
-

@@ -122,9 +122,7 @@ def score_interval(
     [0, 1], neither can the interval.
     """
     value = mean_ratio(num, den)
-    interval = examples_interval(
-        num, den, clusters, level=level, resamples=resamples, seed=seed
-    )
+    interval = examples_interval(num, den, clusters, level=level, resamples=resamples, seed=seed)
     seeds = seed_component(num.sum(axis=1) / den.sum(axis=1))
     low, high = widen(value, interval, seeds, level)
     if is_share(num, den):

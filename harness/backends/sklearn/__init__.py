@@ -1,1 +1,6 @@
 """Baselines without a neural network: TF-IDF with logistic regression, and the majority class."""
+
+from harness.backends.sklearn.backend import SklearnBackend
+from harness.backends.sklearn.runtime import SklearnRuntime
+
+__all__ = ["SklearnBackend", "SklearnRuntime"]

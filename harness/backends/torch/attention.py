@@ -53,5 +53,6 @@ def pooled_dropout_attention(
         scores = scores + attention_mask
     weights = torch.softmax(scores, dim=-1)
     if dropout > 0:
-        weights = weights * module._mask_pools.mask(dropout, weights.shape)
+        pools: Any = module._mask_pools
+        weights = weights * pools.mask(dropout, weights.shape).to(weights.dtype)
     return torch.matmul(weights, value).transpose(1, 2).contiguous(), None

@@ -87,7 +87,8 @@ def _step_seconds(folder: Path) -> dict[str, float]:
     attention.install(model, dropout.install(model, 0))
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
     batch, length = _TRIAL_SHAPE
-    vocabulary = model.backbone.config.vocab_size  # type: ignore[union-attr]
+    backbone: Any = model.backbone
+    vocabulary = backbone.config.vocab_size
     ids = torch.randint(vocabulary, (batch, length), generator=torch.Generator().manual_seed(0))
     mask, labels = torch.ones_like(ids), torch.arange(batch) % 2
     fastest = {"float32": float("inf"), "bfloat16": float("inf")}

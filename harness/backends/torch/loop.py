@@ -19,7 +19,7 @@ from harness.backends.torch.batches import endless_batches, steps_per_epoch, to_
 from harness.backends.torch.losses import LOSSES
 from harness.backends.torch.models import FittedModel, HeadedModel, build, save
 from harness.backends.torch.optimiser import adamw, l1_norm, schedule, set_rates
-from harness.backends.torch.runtime import TorchPredictor
+from harness.backends.torch.predictor import TorchPredictor
 from harness.backends.torch.threads import check_device, reproducible, use_threads
 from harness.errors import Diverged, Unsupported
 from harness.tasks.base import Ragged

@@ -178,7 +178,7 @@ def save(model: HeadedModel, info: ArtifactInfo, out: Path, folder: Path) -> Non
         table = model.embeddings.weight.detach().float().cpu().contiguous()
         save_file({"embeddings": table}, out / EMBEDDINGS_FILE)
     else:
-        model.backbone.save_pretrained(out, safe_serialization=True)  # type: ignore[operator]
+        model.backbone.save_pretrained(out)  # type: ignore[union-attr, operator]
     head = {name: t.detach().float().cpu() for name, t in model.head.state_dict().items()}
     save_file(head, out / "head.safetensors")
     for name in TOKENIZER_FILES:
@@ -227,7 +227,7 @@ def _no_pooler(config: Any) -> dict[str, bool]:
     from transformers import AutoModel
 
     model_class = AutoModel._model_mapping[type(config)]
-    allowed = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    allowed = "add_pooling_layer" in inspect.signature(model_class).parameters
     return {"add_pooling_layer": False} if allowed else {}
 
 

@@ -114,7 +114,8 @@ def features(
     done = 0
     with torch.inference_mode():
         for batch in sorted_batches(encoded, _BATCH):
-            inputs = {n: torch.from_numpy(a).to(request.device) for n, a in pad(encoded, batch).items()}
+            arrays = pad(encoded, batch)
+            inputs = {name: torch.from_numpy(a).to(request.device) for name, a in arrays.items()}
             output = model.features(**inputs).float().cpu()
             for row, feature in zip(output, batch, strict=True):
                 start, end = offsets[feature], offsets[feature + 1]

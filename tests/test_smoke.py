@@ -1,0 +1,187 @@
+"""The main job, end to end, on real weights and real data (the smoke suite)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.suite import find_suite
+from tests.conftest import Smoke
+
+
+def rows(smoke: Smoke) -> dict[str, dict[str, Any]]:
+    listed = json.loads((smoke.results / "leaderboard.json").read_text())
+    return {row["runtime"]: row for row in listed}
+
+
+def records(smoke: Smoke) -> dict[str, float]:
+    """Every record file with the time it was written."""
+    found = (*smoke.results.glob("fits/*/*"), *smoke.results.glob("runs/**/*"))
+    return {str(path): path.stat().st_mtime_ns for path in found if path.is_file()}
+
+
+def test_every_row_is_scored_and_timed(smoke: Smoke) -> None:
+    board = rows(smoke)
+    assert set(board) == {"torch", "onnxruntime", "onnxruntime-int8", "sklearn"}
+    for row in board.values():
+        assert row["status"] == "ok"
+        assert 0 < row["accuracy"] <= 1
+        for key in ("latency_p50_ms", "throughput_per_s", "peak_memory_mb", "size_mb", "params"):
+            assert row[key] > 0, key
+        assert row["fit_seconds"] > 0 and row["fit_examples_per_second"] > 0
+        assert row["weights_licence"] and row["data_licence"]
+
+
+def test_onnx_runtime_computes_what_pytorch_computes(smoke: Smoke) -> None:
+    row = rows(smoke)["onnxruntime"]
+    assert row["parity_rel_diff"] < 1e-5
+    assert row["prediction_agreement"] >= 0.999
+    assert row["score_delta"] == 0
+
+
+def test_int8_is_another_set_of_weights_and_shown_as_such(smoke: Smoke) -> None:
+    row = rows(smoke)["onnxruntime-int8"]
+    assert row["dtype"] == "int8"
+    assert row["parity_rel_diff"] > 1e-4
+    assert row["size_mb"] < rows(smoke)["onnxruntime"]["size_mb"] / 3
+
+
+def test_percentiles_that_64_samples_cannot_carry_are_null(smoke: Smoke) -> None:
+    timings = list(smoke.results.glob("runs/*/measurements/*/timing.json"))
+    assert len(timings) == 4
+    for path in timings:
+        timing = json.loads(path.read_text())
+        assert len(timing["latency_ms"]) >= 64
+        assert timing["latency_p90_ms"] > 0
+        assert timing["latency_p99_ms"] is None and "299" in timing["latency_p99_ms_reason"]
+
+
+def test_records_hold_no_text_of_the_data(smoke: Smoke) -> None:
+    import pyarrow.parquet as pq
+
+    for path in smoke.results.glob("runs/*/predictions.parquet"):
+        table = pq.read_table(path)
+        assert table.num_rows == 128
+        assert {"id", "cluster", "target", "prediction", "score_num", "score_den"} <= set(
+            table.column_names
+        )
+        assert all(len(str(value)) < 40 for row in table.to_pylist() for value in row.values())
+
+
+def test_a_second_run_does_nothing_and_is_quick(smoke: Smoke) -> None:
+    before = records(smoke)
+    again = smoke.call("run", "smoke")
+    assert again.status == 0 and "0 runs made, 4 were there already" in again.out
+    assert records(smoke) == before
+    assert again.seconds < 5
+
+
+def test_rendering_again_yields_the_same_bytes(smoke: Smoke) -> None:
+    files = [smoke.results / f"leaderboard.{suffix}" for suffix in ("md", "html", "csv", "json")]
+    before = [path.read_bytes() for path in files]
+    assert smoke.call("board", "smoke").status == 0
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(smoke: Smoke, tmp_path: Path) -> None:
+    """Fits again from nothing and compares the artifact's digests and the predictions."""
+    artifacts = {p.parent.parent.name for p in smoke.folder.glob("cache/fits/*/artifact/*")}
+    before = {p: p.read_bytes() for p in smoke.folder.glob("cache/fits/*/artifact/*safetensors")}
+    predictions = {
+        p.parent.name: p.read_bytes() for p in smoke.results.glob("runs/*/predictions.parquet")
+    }
+    kept = tmp_path / "kept"
+    shutil.copytree(smoke.folder / "cache", kept)
+    shutil.rmtree(kept / "fits")
+    again = Smoke(tmp_path, smoke.first)
+    shutil.move(kept, tmp_path / "cache")
+    suite = find_suite("smoke").read_text().replace("timing: {", "timing: {launches: 0, ")
+    (tmp_path / "smoke.yaml").write_text(suite)
+    answer = again.call("run", "smoke.yaml")
+    assert answer.status == 0, answer.err
+    assert {p.name for p in (tmp_path / "cache" / "fits").iterdir()} == artifacts
+    for path, content in before.items():
+        other = tmp_path / path.relative_to(smoke.folder)
+        assert other.read_bytes() == content, path.name
+    for path in again.results.glob("runs/*/predictions.parquet"):
+        assert path.read_bytes() == predictions[path.parent.name]
+
+
+def test_changing_one_recipe_works_that_model_only(smoke: Smoke, tmp_path: Path) -> None:
+    shutil.copytree(smoke.folder / "results", tmp_path / "results")
+    suite = find_suite("smoke").read_text() + "    settings: {C: 3.0}\n"
+    (tmp_path / "smoke.yaml").write_text(suite)
+    changed = Smoke(tmp_path, smoke.first)
+    os.symlink(smoke.folder / "cache", tmp_path / "cache")
+    before = records(changed)
+    answer = changed.call("run", "smoke.yaml")
+    assert answer.status == 0 and "1 runs made, 3 were there already" in answer.out
+    assert "tfidf" in answer.err and "minilm" not in answer.err
+    after = records(changed)
+    assert {path: after[path] for path in before} == before
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "onnxruntime-int8", "sklearn"])
+def test_an_exported_model_runs_as_its_snippet_stands(
+    smoke: Smoke, tmp_path: Path, runtime: str
+) -> None:
+    target = tmp_path / "given-away"
+    row_id = rows(smoke)[runtime]["row_id"]
+    answer = smoke.call("export", row_id, "--to", target)
+    assert answer.status == 0, answer.err
+    labels = json.loads((target / "labels.json").read_text())["labels"]
+    done = subprocess.run(
+        [sys.executable, target / "usage.py"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in labels
+    assert "Apache-2.0" in (target / "LICENCES.md").read_text() or runtime == "sklearn"
+
+
+def test_show_finds_a_record_by_the_beginning_of_its_id(smoke: Smoke) -> None:
+    run = next(smoke.results.glob("runs/*"))
+    answer = smoke.call("show", run.name[:8])
+    assert answer.status == 0 and "accuracy" in answer.out
+    assert json.loads(smoke.call("show", run.name, "--json").out)["status"]["status"] == "ok"
+
+
+def test_interrupted_work_leaves_no_process_and_goes_on_later(
+    smoke: Smoke, tmp_path: Path
+) -> None:
+    os.symlink(smoke.folder / "cache" / "files", tmp_path / "files")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    shutil.copytree(smoke.folder / "cache" / "files", cache / "files")
+    command = [sys.executable, "-m", "harness.cli", "run", "smoke", "--only", "tfidf"]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"HARNESS_CACHE": str(cache)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("results/smoke/fits/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; what is complete is kept" in err and "Traceback" not in err
+    workers = subprocess.run(
+        ["pgrep", "-f", f"HARNESS_CACHE={cache}|{tmp_path}"], capture_output=True, text=True
+    )
+    assert workers.stdout.strip() == ""
+    assert not list(tmp_path.glob("results/smoke/runs/*/status.json"))
+    again = Smoke(tmp_path, smoke.first).call("run", "smoke", "--only", "tfidf")
+    assert again.status == 0 and "1 runs made" in again.out
