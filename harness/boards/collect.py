@@ -39,7 +39,7 @@ KEYS = (
     "weights_licence", "data_licence", "runs",
     # beyond the contract's list
     "score_delta_low", "score_delta_high", "gap_to_best", "p_vs_best", "reason", "examples",
-    "validation_score", "train_examples", "truncated_share", "overlap_share", "launches",
+    "validation_score", "train_examples", "train_available", "examples_available", "truncated_share", "overlap_share", "launches",
     "schema_version",
 )  # fmt: skip
 
@@ -192,6 +192,8 @@ def _flat(
         fit_seconds=_mean(run.fit.get("seconds") for run in good),
         fit_examples_per_second=_mean(run.fit.get("examples_per_second") for run in good),
         train_examples=_first(run.fit.get("train_examples") for run in good),
+        train_available=_first(run.fit.get("train_available") for run in good),
+        examples_available=_first(run.metrics.get("examples_available") for run in good),
         parity_rel_diff=_worst(run.metrics.get("parity_rel_diff") for run in good),
         prediction_agreement=_mean(run.metrics.get("prediction_agreement") for run in good),
         truncated_share=_first(_of_test(run, "truncated_share", "test") for run in good),

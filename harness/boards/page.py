@@ -153,17 +153,16 @@ def _section(
 
 def _task_limits(task: Mapping[str, Any], rows: Sequence[Flat]) -> list[Fact]:
     """What bounds the evidence of one task."""
-    budget, sizes = task.get("budget") or {}, task.get("sizes") or {}
+    budget = task.get("budget") or {}
     facts = [Fact("metric", wording.metric_name(task.get("primary")))]
-    for label, key, split in (
-        ("test examples", "examples", "test"),
-        ("training examples", "train_examples", "train"),
+    for label, key, available, split in (
+        ("test examples", "examples", "examples_available", "test"),
+        ("training examples", "train_examples", "train_available", "train"),
     ):
         text = _span([row[key] for row in rows], lambda n: f"{n:,.0f}")
-        if text and sizes.get(split):
-            text += f" of {sizes[split]:,}"
-        elif text and budget.get(split):
-            text += " (a drawn subset)"
+        whole = _span([row[available] for row in rows], lambda n: f"{n:,.0f}")
+        if text and whole and text != whole:
+            text += f" of {whole}, drawn by seed {budget.get('seed')}, stratified"
         facts.append(Fact(label, text))
     if task.get("max_length"):
         cut = _span([row["truncated_share"] for row in rows], lambda x: f"{wording.percent(x)}%")

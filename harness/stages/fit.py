@@ -57,6 +57,7 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
         report = backend.fit(request, progress)
     facts = asdict(report) | {
         "train_examples": len(train.examples),
+        "train_available": len(data.splits["train"]),
         "validation_examples": len(validation.examples),
         "validation_held_out": data.held_out,
         "truncated_share": {

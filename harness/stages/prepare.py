@@ -166,9 +166,11 @@ def sample(encoded: Encoded, size: int, seed: int) -> Encoded:
 def describe(entry: TaskEntry, base: Path) -> dict[str, Any]:
     """The task as boards show it."""
     spec = task_spec(entry, base, None, full=False)
-    return {key: spec[key] for key in ("name", "type", "max_length", "stride", "budget")} | {
+    return {key: spec[key] for key in ("name", "type", "max_length", "budget")} | {
         "licence": entry.licence,
         "url": entry.url,
+        # said only where the suite sets it: most tasks have no windows
+        "stride": entry.stride if "stride" in entry.model_fields_set else None,
         "primary": registry.tasks.get(entry.type).primary,
         "derive": entry.data.derive,
     }

@@ -1,0 +1,62 @@
+"""Real weights and data for the speed comparisons, fetched and checked as a suite's are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.data.split import draw
+from harness.sources.cache import default_cache
+from harness.stages.fetch import fetch_model
+from harness.stages.prepare import read_task
+from harness.suite import load_suite
+from harness.tasks.base import Encoded, Examples, Task, TextEncoder
+
+#: drawn subsets are the same for all arms
+DRAW_SEED = 13
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task with its drawn and encoded splits, and the model folder they are encoded for."""
+
+    task: Task
+    examples: dict[str, Examples]
+    encoded: dict[str, Encoded]
+    folder: Path
+    max_length: int
+
+
+def prepare(task_id: str, train: int, test: int) -> Prepared:
+    """A task of the suite `nlp` with ``train`` and ``test`` drawn examples, for MiniLM."""
+    from tokenizers import Tokenizer
+
+    loaded = load_suite("nlp")
+    cache, base = default_cache(), loaded.path.parent
+    model = next(m for m in loaded.suite.models if m.id == "minilm")
+    entry = next(t for t in loaded.suite.tasks if t.id == task_id)
+    folder = fetch_model(model, cache, base)
+    assert folder is not None
+    data = read_task(entry, cache, base)
+    encoder = TextEncoder(Tokenizer.from_file(str(folder / "tokenizer.json")), entry.max_length)
+    examples = {}
+    # no validation examples: only training is timed
+    for split, size in (("train", train), ("validation", 0), ("test", test)):
+        whole = data.splits[split]
+        examples[split] = whole.take(draw(data.task.strata(whole), size, DRAW_SEED))
+    encoded = {split: data.task.encode(some, encoder) for split, some in examples.items()}
+    return Prepared(data.task, examples, encoded, folder, entry.max_length)
+
+
+@pytest.fixture(scope="session")
+def entities() -> Prepared:
+    """CoNLL-2003: short sentences of very different length."""
+    return prepare("conll2003", train=1000, test=1000)
+
+
+@pytest.fixture(scope="session")
+def topics() -> Prepared:
+    """Reuters R8: long documents, a quarter of them cut at 128 tokens."""
+    return prepare("reuters-r8", train=480, test=700)

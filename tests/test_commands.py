@@ -1,0 +1,118 @@
+"""The smaller commands."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import yaml
+
+from harness.commands.tune import choose, draw_trials
+from tests.conftest import Harness
+
+SUITE = """\
+suite: mine
+models:
+  - {id: tfidf, kind: tfidf-logreg}
+tasks:
+  - id: toy
+    type: text-classification
+    data:
+      train: {source: "path:train.csv"}
+      test: {source: "path:test.csv"}
+threads: 1
+timing: {launches: 0}
+tune: {trials: 3, space: {baseline: {C: [0.0001, 0.01, 1, 100], ngrams: [[1, 1], [1, 2]]}}}
+matrix:
+  - {models: [tfidf], tasks: [toy], recipe: baseline}
+"""
+
+
+def write_suite(folder: Path) -> None:
+    (folder / "mine.yaml").write_text(SUITE)
+    rows = [f"a good day {i},yes\na bad day {i},no" for i in range(30)]
+    (folder / "train.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    (folder / "test.csv").write_text("text,label\ngood,yes\nbad,no\n")
+
+
+def test_plan_tells_what_is_to_do_and_what_is_done(harness: Harness, tmp_path: Path) -> None:
+    write_suite(tmp_path)
+    (before,) = json.loads(harness("plan", "mine.yaml", "--json").out)
+    assert (before["fit"], before["run"]) == ("to do", "to do")
+    assert harness("run", "mine.yaml").status == 0
+    (after,) = json.loads(harness("plan", "mine.yaml", "--json").out)
+    assert (after["fit"], after["run"]) == ("ok", "ok")
+    assert "1 fits, 1 runs, 0 to do" in harness("plan", "mine.yaml").out
+
+
+def test_tune_tries_the_given_number_and_prints_yaml_to_paste(
+    harness: Harness, tmp_path: Path
+) -> None:
+    write_suite(tmp_path)
+    answer = harness("tune", "mine.yaml", "--json")
+    assert answer.status == 0, answer.err
+    told = json.loads(answer.out)
+    assert len(told["trials"]) == 3
+    best = max(trial["score"] for trial in told["trials"])
+    chosen = told["chosen"]["tfidf baseline"]["toy"]
+    assert any(t["settings"] == chosen and t["score"] == best for t in told["trials"])
+    assert len(list((tmp_path / "results/mine/tune/fits").iterdir())) == 3
+    # The second time every trial is there already, and the text form is YAML.
+    text = harness("tune", "mine.yaml").out
+    assert yaml.safe_load(text.partition("# chosen")[2].partition("\n")[2]) == told["chosen"]
+    # No run was made: nothing read the test split.
+    assert not (tmp_path / "results/mine/tune/runs").exists()
+
+
+def test_trials_are_different_points_drawn_by_seed() -> None:
+    space = {"a": [1, 2, 3], "b": [10, 20]}
+    drawn = draw_trials(space, 4, seed=0)
+    assert drawn == draw_trials(space, 4, seed=0)
+    assert len({tuple(trial.items()) for trial in drawn}) == 4
+    assert len(draw_trials(space, 99, seed=0)) == 6
+
+
+def test_of_equal_scores_the_cheaper_settings_win() -> None:
+    common = {"model": "m", "recipe": "fine-tune", "task": "t", "score": 0.9}
+    trials = [
+        common | {"settings": {"epochs": 3}, "seconds": 30.0},
+        common | {"settings": {"epochs": 2}, "seconds": 20.0},
+        common | {"settings": {"epochs": 1}, "seconds": 10.0, "score": 0.8},
+    ]
+    assert choose(trials) == {"m fine-tune": {"t": {"epochs": 2}}}
+
+
+def test_doctor_tells_frameworks_and_host(harness: Harness) -> None:
+    told = json.loads(harness("doctor", "--json").out)
+    assert told["frameworks"]["torch"]["version"]
+    assert "CPUExecutionProvider" in told["frameworks"]["onnxruntime"]["providers"]
+    assert told["host"]["cores"] >= 1
+    assert "harness doctor" not in harness("doctor").err
+
+
+def test_fetch_then_run_without_a_network(harness: Harness, tmp_path: Path) -> None:
+    write_suite(tmp_path)
+    answer = harness("fetch", "mine.yaml")
+    assert answer.status == 0 and "needs no network now" in answer.out
+
+
+def test_digest_prints_what_a_suite_wants(harness: Harness, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\n")
+    told = json.loads(harness("digest", f"path:{tmp_path}/a.csv", "--json").out)
+    assert told == {"a.csv": hashlib.sha256(b"text,label\n").hexdigest()}
+
+
+def test_schema_is_json_schema(harness: Harness) -> None:
+    schema = json.loads(harness("schema").out)
+    assert schema["type"] == "object" and "models" in schema["properties"]
+
+
+def test_help_answers_at_once(harness: Harness) -> None:
+    times = sorted(harness("--help").seconds for _ in range(5))
+    assert times[0] < 0.4
+
+
+def test_show_and_board_of_nothing_say_so(harness: Harness) -> None:
+    assert "no record in results begins with 'abc'" in harness("show", "abc").err
+    assert "no records of a suite 'nlp'" in harness("board", "nlp").err

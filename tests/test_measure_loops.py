@@ -1,0 +1,177 @@
+"""Latency and throughput loops on calls whose cost is known."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness.measure.latency import MAX_ROUNDS, measure_latency, warm_up
+from harness.measure.memory import peak_memory_mb
+from harness.measure.throughput import Throughput, best, measure_throughput
+from harness.measure.waiting import wait
+
+
+def busy(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def test_samples_are_milliseconds_of_single_calls():
+    result = measure_latency(
+        lambda _: busy(0.002), [0], seed=1, min_samples=5, max_samples=20, max_seconds=5
+    )
+    assert len(result.samples_ms) == 20
+    assert min(result.samples_ms) >= 2.0
+    assert sorted(result.samples_ms)[10] < 20.0
+
+
+def test_it_stops_at_max_seconds_but_not_before_min_samples():
+    limits = {"seed": 1, "max_samples": 1000, "max_seconds": 0.02}
+    few = measure_latency(lambda _: busy(0.005), [0], min_samples=1, **limits)
+    assert 1 <= len(few.samples_ms) <= 5
+    enough = measure_latency(lambda _: busy(0.005), [0], min_samples=12, **limits)
+    assert len(enough.samples_ms) == 12
+
+
+def test_inputs_are_drawn_by_seed_without_repeats_until_they_run_out():
+    def calls(seed: int) -> list[int]:
+        seen: list[int] = []
+        measured = measure_latency(
+            seen.append, range(30), seed=seed, min_samples=1, max_samples=60, max_seconds=5
+        )
+        return seen[-len(measured.samples_ms) :]
+
+    first = calls(1)
+    assert sorted(first[:30]) == list(range(30))
+    assert first[:30] == first[30:]
+    assert first[:30] != list(range(30))
+    assert calls(1) == first != calls(2)
+
+
+def test_every_shape_is_called_before_the_first_sample():
+    seen: list[int] = []
+    inputs = [3, 3, 7, 1, 7, 2] * 4
+    warm = warm_up(seen.append, inputs, max_seconds=5, shape=lambda n: n)
+    assert set(seen[:4]) == {1, 2, 3, 7}
+    assert (warm.shapes, warm.shapes_met) == (4, 4)
+    assert warm.calls == len(seen)
+
+
+def test_warm_up_goes_on_while_calls_get_faster():
+    cost = iter([0.004] * 9 + [0.002] * 8 + [0.001] * 8)
+    warm = warm_up(lambda _: busy(next(cost, 0.0005)), [0], max_seconds=5, shape=lambda _: None)
+    assert warm.settled
+    assert warm.calls > 9 // 8 + 3  # the first call, and rounds until two in a row gained nothing
+
+
+def test_warm_up_that_never_settles_ends_and_says_so():
+    cost = iter([0.02 * 0.8**i for i in range(100)])
+    warm = warm_up(lambda _: busy(next(cost)), [0], max_seconds=0.05, shape=lambda _: None)
+    assert not warm.settled
+    assert warm.calls < MAX_ROUNDS
+
+
+def test_the_garbage_collector_rests_while_sampling_and_works_again_after():
+    states: list[bool] = []
+    assert gc.isenabled()
+    measure_latency(
+        lambda _: states.append(gc.isenabled()),
+        [0],
+        seed=1,
+        min_samples=3,
+        max_samples=3,
+        max_seconds=1,
+    )
+    assert states[-3:] == [False] * 3
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+
+
+def test_the_garbage_collector_works_again_after_a_failing_call():
+    def fail(_: int) -> None:
+        if not gc.isenabled():
+            raise OSError("broken")
+
+    with pytest.raises(OSError, match="broken"):
+        measure_latency(fail, [0], seed=1, min_samples=1, max_samples=1, max_seconds=1)
+    assert gc.isenabled()
+
+
+def test_nothing_to_time_is_an_error():
+    with pytest.raises(ValueError, match="no input"):
+        measure_latency(print, [], seed=1, min_samples=1, max_samples=1, max_seconds=1)
+    with pytest.raises(ValueError, match="no batch"):
+        measure_throughput(print, [], [], batch_size=1, seconds=1)
+
+
+def test_throughput_is_examples_over_seconds():
+    point = measure_throughput(
+        lambda _: busy(0.005), [0] * 4, [8.0] * 4, batch_size=8, seconds=0.1
+    )
+    assert point.batch_size == 8
+    assert point.batches % 4 == 0
+    assert point.examples_per_s == pytest.approx(8 * point.batches / point.seconds)
+    assert 400 < point.examples_per_s <= 1600
+
+
+def test_a_part_of_the_batches_stands_for_all_of_them():
+    """Costs fall linearly from 8 to 0.04 ms; the first batches alone would say 1 / 8 ms."""
+    costs = [0.008 * (1 - i / 200) for i in range(200)]
+    point = measure_throughput(busy, costs, [1.0] * 200, batch_size=1, seconds=0.08)
+    assert point.batches < 100
+    assert point.examples_per_s == pytest.approx(200 / sum(costs), rel=0.25)
+
+
+def test_the_best_point_is_the_fastest_and_the_smaller_of_equals():
+    points = [Throughput(1, 10, 1, 1), Throughput(8, 50, 1, 1), Throughput(32, 50, 1, 1)]
+    assert best(points) == points[1]
+    assert best([]) is None
+
+
+def test_peak_memory_grows_with_what_is_held_and_does_not_fall():
+    code = (
+        "from harness.measure.memory import peak_memory_mb as peak; before = peak(); "
+        "block = bytearray(b'x') * 200_000_000; held = peak(); del block; "
+        "print(held - before, peak() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    held, after = map(float, done.stdout.split())
+    assert 195 < held < 250
+    assert after >= held
+
+
+def test_peak_memory_is_not_that_of_the_process_that_started_it():
+    child = "from harness.measure.memory import peak_memory_mb as peak; print(peak())"
+    parent = (
+        "import subprocess, sys; block = bytearray(b'x') * 300_000_000; "
+        f"subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 150
+
+
+def test_waiting_returns_the_exit_status():
+    process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"])
+    assert wait(process, 30) == 7
+    assert wait(process, 30) == 7  # again, when it is gone
+
+
+def test_waiting_too_long_is_a_timeout_and_leaves_the_process_alone():
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            wait(process, 0.05)
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_peak_memory_reads_the_high_water_mark_in_mb(tmp_path):
+    (tmp_path / "status").write_text("Name:\tx\nVmPeak:\t 9000000 kB\nVmHWM:\t  500000 kB\n")
+    assert peak_memory_mb(tmp_path / "status") == pytest.approx(512.0)
