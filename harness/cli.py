@@ -139,9 +139,7 @@ def board(args: argparse.Namespace) -> int:
 
 
 def _show(commands: Any) -> None:
-    parser = _command(
-        commands, "show", "print one record, readable", "harness show 3f2a", show
-    )
+    parser = _command(commands, "show", "print one record, readable", "harness show 3f2a", show)
     parser.add_argument("id", metavar="ID", help="a run_id, fit_id or row_id, or its beginning")
 
 

@@ -8,7 +8,6 @@ versions of the libraries a stage loads.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from dataclasses import dataclass, field
 from functools import cache
@@ -37,6 +36,15 @@ class Options:
     seeds: tuple[int, ...] = ()
     only: tuple[str, ...] = ()  # model, task or recipe names; empty: everything
     trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a plan depends on of the machine: which host, what `auto` and `threads: 0` mean."""
+
+    host_id: str
+    gpu: bool
+    cores: int
 
 
 @dataclass(frozen=True)
@@ -81,14 +89,12 @@ def make_plan(
     loaded: LoadedSuite,
     options: Options,
     resolved: dict[str, str],
-    host_id: str,
-    gpu: bool,
+    machine: Machine,
 ) -> Plan:
     """Expand the matrix.
 
     ``resolved`` maps auto keys to dtypes measured earlier on this host; a fit whose key is
-    missing keeps an empty ``fit_id`` and no runs until it is measured. ``gpu`` says what the
-    device ``auto`` means.
+    missing keeps an empty ``fit_id`` and no runs until it is measured.
     """
     suite = loaded.suite
     models = {model.id: model for model in suite.models}
@@ -117,8 +123,16 @@ def make_plan(
                     for device in entry.devices or suite.devices:
                         for order, seed in enumerate(seeds):
                             fit = _fit(
-                                loaded, entry, models[model_id], tasks[task_id], framework,
-                                _device(device, gpu), seed, options, resolved, host_id,
+                                loaded,
+                                entry,
+                                models[model_id],
+                                tasks[task_id],
+                                framework,
+                                _device(device, machine.gpu),
+                                seed,
+                                options,
+                                resolved,
+                                machine,
                             )
                             key = fit.fit_id or digest(fit.spec)
                             known = fits.setdefault(key, fit)
@@ -138,13 +152,6 @@ def _device(asked: str, gpu: bool) -> str:
     return ("cuda" if gpu else "cpu") if asked == "auto" else asked
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _fit(
     loaded: LoadedSuite,
     entry: Entry,
@@ -155,7 +162,7 @@ def _fit(
     seed: int,
     options: Options,
     resolved: dict[str, str],
-    host_id: str,
+    machine: Machine,
 ) -> Fit:
     suite, base = loaded.suite, loaded.path.parent
     settings = Settings.model_validate(
@@ -164,14 +171,23 @@ def _fit(
         | entry.settings_by_task.get(task.id, {})
     ).model_dump(mode="json")
     model_part = model_spec(model, base)
-    threads = suite.threads or available_cores()
+    threads = suite.threads or machine.cores
     backend = registry.backends.get(framework)
     auto_key, dtype = "", settings["fit_dtype"]
     if dtype == "auto":
         if framework == "sklearn" or entry.recipe in ("linear-probe", "baseline"):
             dtype = "float32"  # frozen features and baselines: nothing to win, parity to lose
         else:
-            auto_key = digest([model_part["files"], model_part["kind"], framework, device, threads, host_id])
+            auto_key = digest(
+                [
+                    model_part["files"],
+                    model_part["kind"],
+                    framework,
+                    device,
+                    threads,
+                    machine.host_id,
+                ]
+            )
             dtype = resolved.get(auto_key, "auto")
     settings["fit_dtype"] = dtype
     task_part = task_spec(task, base, entry, options.full)

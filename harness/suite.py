@@ -317,9 +317,7 @@ def _plain(
         for key_node, value_node in node.value:
             key = _scalar(key_node)
             if key in result:
-                raise RequestError(
-                    f"{path}:{key_node.start_mark.line + 1}: duplicate key {key!r}"
-                )
+                raise RequestError(f"{path}:{key_node.start_mark.line + 1}: duplicate key {key!r}")
             result[key] = _plain(value_node, (*at, key), lines, path)
             lines[(*at, key)] = key_node.start_mark.line + 1
         return result
@@ -334,9 +332,9 @@ _FLOAT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 
 def _scalar(node: yaml.Node) -> Any:
     value = yaml.SafeLoader("").construct_object(node, deep=True)
-    if isinstance(value, str) and isinstance(node, yaml.ScalarNode) and node.style is None:
-        if _FLOAT.match(value):
-            return float(value)
+    plain = isinstance(node, yaml.ScalarNode) and node.style is None
+    if plain and isinstance(value, str) and _FLOAT.match(value):
+        return float(value)
     return value
 
 
@@ -347,9 +345,7 @@ def _line(lines: dict[tuple[str | int, ...], int], location: tuple[Any, ...]) ->
     return lines.get(location, 1)
 
 
-def _explain(
-    error: ValidationError, path: Path, lines: dict[tuple[str | int, ...], int]
-) -> str:
+def _explain(error: ValidationError, path: Path, lines: dict[tuple[str | int, ...], int]) -> str:
     """Pydantic's findings, one line each, with file and line and, for unknown keys, a guess."""
     import difflib
 

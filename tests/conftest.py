@@ -65,9 +65,7 @@ class Smoke:
         return self.folder / "results" / "smoke"
 
     def call(self, *arguments: str | Path, **environment: str) -> Answer:
-        return call_harness(
-            *arguments, cwd=self.folder, cache=self.folder / "cache", **environment
-        )
+        return call_harness(*arguments, cwd=self.folder, cache=self.folder / "cache", **environment)
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +87,20 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     letters = "abcdefghijklmnopqrstuvwxyz0123456789.,?!'-"
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     vocabulary += [*letters, *(f"##{letter}" for letter in letters)]
-    vocabulary += "the of in and to was is which good bad person city".split()
+    vocabulary += [
+        "the",
+        "of",
+        "in",
+        "and",
+        "to",
+        "was",
+        "is",
+        "which",
+        "good",
+        "bad",
+        "person",
+        "city",
+    ]
     tokenizer = Tokenizer(
         models.WordPiece({word: i for i, word in enumerate(vocabulary)}, unk_token="[UNK]")
     )

@@ -17,7 +17,10 @@ from harness.tasks.base import Encoded, Ragged
 
 def test_token_inputs_come_back_with_values_types_and_names(tmp_path):
     encoded = Encoded(
-        {"input_ids": Ragged.of([[5, 6, 7], [], [8]]), "token_type_ids": Ragged.of([[0, 0, 1], [], [0]])},
+        {
+            "input_ids": Ragged.of([[5, 6, 7], [], [8]]),
+            "token_type_ids": Ragged.of([[0, 0, 1], [], [0]]),
+        },
         {"labels": Ragged.of([[1, -100, 2], [], [0]], np.int64), "start": np.array([3, 1, 4])},
         np.array([0, 0, 1]),
         np.array([True, False]),

@@ -62,7 +62,9 @@ def test_yaml_syntax(harness: Harness, folder: Path) -> None:
 def test_unknown_key(harness: Harness, folder: Path) -> None:
     (folder / "mine.yaml").write_text(SUITE + "sedes: [1]\n")
     refused(
-        harness("run", "mine.yaml"), folder, "mine.yaml:12: unknown key 'sedes'; did you mean 'seeds'"
+        harness("run", "mine.yaml"),
+        folder,
+        "mine.yaml:12: unknown key 'sedes'; did you mean 'seeds'",
     )
 
 
@@ -146,7 +148,9 @@ def test_conll_line_with_too_few_columns(harness: Harness, folder: Path) -> None
     (folder / "train.csv").write_text("ann NN B-PER\nis\n")
     (folder / "test.csv").write_text("ann NN B-PER\n")
     text = SUITE.replace("text-classification", "token-classification")
-    (folder / "mine.yaml").write_text(text.replace("    data:\n", "    data:\n      format: conll\n"))
+    (folder / "mine.yaml").write_text(
+        text.replace("    data:\n", "    data:\n      format: conll\n")
+    )
     refused(harness("run", "mine.yaml"), folder, "train.csv:2")
 
 
@@ -156,7 +160,9 @@ def test_squad_answer_not_at_its_offset(harness: Harness, folder: Path) -> None:
         '"question": "who?", "answers": [{"text": "ann", "answer_start": 4}]}]}]}]}'
     )
     text = SUITE.replace("text-classification", "question-answering")
-    (folder / "mine.yaml").write_text(text.replace("    data:\n", "    data:\n      format: squad\n"))
+    (folder / "mine.yaml").write_text(
+        text.replace("    data:\n", "    data:\n      format: squad\n")
+    )
     refused(harness("run", "mine.yaml"), folder, "q7", "train.csv")
 
 
@@ -191,7 +197,8 @@ def test_unknown_command_and_missing_argument_exit_2(harness: Harness, folder: P
 
 
 @pytest.mark.parametrize(
-    "command", "run plan board show export fetch tune doctor digest schema".split()
+    "command",
+    ["run", "plan", "board", "show", "export", "fetch", "tune", "doctor", "digest", "schema"],
 )
 def test_every_command_has_help_with_an_example(harness: Harness, command: str) -> None:
     answer = harness(command, "--help")

@@ -66,9 +66,9 @@ def test_a_framework_is_imported_in_its_home_only(framework: str) -> None:
 def test_planning_loads_no_framework() -> None:
     code = (
         "import sys, pathlib\n"
-        "from harness.plan import Options, make_plan\n"
+        "from harness.plan import Machine, Options, make_plan\n"
         "from harness.suite import load_suite\n"
-        "make_plan(load_suite('nlp'), Options(), {}, 'host', gpu=False)\n"
+        "make_plan(load_suite('nlp'), Options(), {}, Machine('host', False, 2))\n"
         "heavy = 'torch transformers onnxruntime sklearn pandas scipy datasets evaluate'.split()\n"
         "print([name for name in heavy if name in sys.modules])"
     )

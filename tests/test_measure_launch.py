@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 
 from harness.backends.base import ArtifactInfo
 from harness.data.arrays import object_array, save_encoded
-from harness.measure.launch import check_threads, percentiles
+from harness.measure.host import busy_seconds
+from harness.measure.launch import check_threads, others_at_work, percentiles
 from harness.tasks.base import Encoded
 from tests import tiny_models
 
@@ -134,6 +136,18 @@ def test_other_threads_than_asked_for_are_an_error():
         check_threads(2, {"threads": 1})
     with pytest.raises(RuntimeError, match="None are observed"):
         check_threads(2, {})
+
+
+@pytest.mark.skipif(busy_seconds() is None, reason="this system does not tell")
+def test_a_busy_neighbour_is_seen():
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        with others_at_work() as others:
+            time.sleep(1.0)
+    finally:
+        child.kill()
+        child.wait()
+    assert others["others_busy_cores"] > 0.3
 
 
 def test_percentiles_that_the_samples_do_not_carry_have_a_reason():

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from harness.errors import RequestError
-from harness.plan import Fit, Options, Plan, make_plan
+from harness.plan import Fit, Machine, Options, Plan, make_plan
 from harness.suite import load_suite
+
+MACHINE = Machine("host", gpu=False, cores=2)
 
 SUITE = """\
 suite: mine
@@ -42,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 def planned(folder: Path, text: str = SUITE, **options: Any) -> Plan:
     path = folder / "mine.yaml"
     path.write_text(text)
-    return make_plan(load_suite(str(path)), Options(**options), {}, "host", gpu=False)
+    return make_plan(load_suite(str(path)), Options(**options), {}, MACHINE)
 
 
 def fits(plan: Plan) -> dict[str, Fit]:
@@ -108,20 +110,18 @@ def test_a_missing_data_file_is_named(folder: Path) -> None:
 
 def test_auto_dtype_stays_open_until_it_is_measured(folder: Path) -> None:
     loaded = load_suite("nlp")
-    plan = make_plan(loaded, Options(only=("fine-tune",)), {}, "host", gpu=False)
+    plan = make_plan(loaded, Options(only=("fine-tune",)), {}, MACHINE)
     assert {fit.fit_id for fit in plan.fits} == {""} and len(plan.open_keys) == 1
     (key,) = plan.open_keys
-    resolved = make_plan(
-        loaded, Options(only=("fine-tune",)), {key: "bfloat16"}, "host", gpu=False
-    )
+    resolved = make_plan(loaded, Options(only=("fine-tune",)), {key: "bfloat16"}, MACHINE)
     assert not resolved.open_keys
     assert {fit.spec["fit_dtype"] for fit in resolved.fits} == {"bfloat16"}
 
 
 def test_the_fits_own_runtime_is_always_scored_first() -> None:
     loaded = load_suite("nlp")
-    key = next(iter(make_plan(loaded, Options(only=("fine-tune",)), {}, "h", False).open_keys))
-    plan = make_plan(loaded, Options(only=("fine-tune",)), {key: "float32"}, "h", False)
+    key = next(iter(make_plan(loaded, Options(only=("fine-tune",)), {}, MACHINE).open_keys))
+    plan = make_plan(loaded, Options(only=("fine-tune",)), {key: "float32"}, MACHINE)
     for fit in plan.fits:
         assert [run.row["runtime"] for run in fit.runs] == [
             "torch",

@@ -163,7 +163,7 @@ def test_majority_logits_are_the_log_shares(tmp_path):
 def test_majority_tags_every_word_alike_and_ignores_ignored_labels(tmp_path):
     fit(tmp_path, "majority", NAMES, head="token")
     result = logits(tmp_path, NAMES)
-    assert [row.argmax(1).tolist() for row in result] == [[0] * 4, [0] * 3, [0] * 3, [0] * 4, [0] * 3]
+    assert [row.argmax(1).tolist() for row in result] == [[0] * n for n in (4, 3, 3, 4, 3)]
     np.testing.assert_allclose(np.exp(result[0][0]), [8 / 16, 4 / 16, 4 / 16], rtol=1e-6)
 
 
@@ -220,7 +220,8 @@ def test_observed_threads_are_those_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("word", "expected"), [("U.N.", "X.X."), ("Rome", "Xx"), ("1996-08-22", "d-d-d"), ("iPad", "xXx")]
+    ("word", "expected"),
+    [("U.N.", "X.X."), ("Rome", "Xx"), ("1996-08-22", "d-d-d"), ("iPad", "xXx")],
 )
 def test_word_shapes(word, expected):
     assert shape(word) == expected

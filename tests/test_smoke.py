@@ -154,9 +154,7 @@ def test_show_finds_a_record_by_the_beginning_of_its_id(smoke: Smoke) -> None:
     assert json.loads(smoke.call("show", run.name, "--json").out)["status"]["status"] == "ok"
 
 
-def test_interrupted_work_leaves_no_process_and_goes_on_later(
-    smoke: Smoke, tmp_path: Path
-) -> None:
+def test_interrupted_work_leaves_no_process_and_goes_on_later(smoke: Smoke, tmp_path: Path) -> None:
     os.symlink(smoke.folder / "cache" / "files", tmp_path / "files")
     cache = tmp_path / "cache"
     cache.mkdir()

@@ -110,13 +110,13 @@ def test_wrong_type_says_what_was_given(tmp_path: Path) -> None:
 
 
 def test_unknown_task_type_is_refused_at_planning(tmp_path: Path) -> None:
-    from harness.plan import Options, make_plan
+    from harness.plan import Machine, Options, make_plan
 
     path = tmp_path / "mine.yaml"
     path.write_text(GOOD.replace("text-classification", "text-clasification"))
     loaded = load_suite(str(path))
     with pytest.raises(RequestError) as caught:
-        make_plan(loaded, Options(), {}, "host", gpu=False)
+        make_plan(loaded, Options(), {}, Machine("host", gpu=False, cores=2))
     assert str(caught.value).startswith(
         f"{path}:6: unknown task type 'text-clasification'; did you mean 'text-classification'?"
     )

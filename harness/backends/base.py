@@ -145,6 +145,10 @@ class Runtime(ABC):
     def load(self, artifact: Path, exports: Path, *, device: str, threads: int) -> Predictor:
         """Ready to predict; raises `Unsupported` where this machine cannot."""
 
+    def weights(self, exports: Path) -> Path:
+        """The one file that a runtime with ``needs = "onnx"`` loads."""
+        raise NotImplementedError
+
     @abstractmethod
     def size_bytes(self, artifact: Path, exports: Path) -> int:
         """Bytes on disk of the weights that it loads."""
@@ -154,7 +158,7 @@ def pad(encoded: Encoded, features: Sequence[int] | np.ndarray) -> Batch:
     """One padded batch of the given features (padding id 0, masked)."""
     inputs = encoded.inputs
     if "input_ids" not in inputs:
-        return {name: np.asarray(values)[features] for name, values in inputs.items()}  # type: ignore[index]
+        return {name: np.asarray(values)[features] for name, values in inputs.items()}
     ids = inputs["input_ids"]
     assert isinstance(ids, Ragged)
     lengths = ids.lengths[features]
@@ -196,7 +200,9 @@ def predict_all(
         output = predictor.predict(pad(encoded, features))
         for row, feature in zip(output, features, strict=True):
             row = np.asarray(row)
-            logits[feature] = row[: lengths[feature]] if row.ndim == 2 and "input_ids" in encoded.inputs else row
+            logits[feature] = (
+                row[: lengths[feature]] if row.ndim == 2 and "input_ids" in encoded.inputs else row
+            )
         done += len(features)
         if progress:
             progress(done)

@@ -40,20 +40,18 @@ def parity(reference: Sequence[np.ndarray], logits: Sequence[np.ndarray]) -> dic
         if not a.size:
             continue
         finite = np.isfinite(a)
-        if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(
-            b[finite]
-        ).all():
+        if (
+            not np.array_equal(a[~finite], b[~finite], equal_nan=True)
+            or not np.isfinite(b[finite]).all()
+        ):
             difference = float("inf")
         elif finite.any():
             difference = max(difference, float(np.abs(a[finite] - b[finite]).max()))
         if finite.any():
             largest = max(largest, float(np.abs(a[finite]).max()))
-    if difference == 0.0:
-        relative = 0.0
-    else:
-        relative = difference / largest if largest else float("inf")
+    relative = difference / largest if largest else float("inf")
     return {
-        "parity_rel_diff": relative,
+        "parity_rel_diff": relative if difference else 0.0,
         "parity_abs_diff": difference,
         "examples": len(reference),
     }

@@ -39,7 +39,8 @@ KEYS = (
     "weights_licence", "data_licence", "runs",
     # beyond the contract's list
     "score_delta_low", "score_delta_high", "gap_to_best", "p_vs_best", "reason", "examples",
-    "validation_score", "train_examples", "train_available", "examples_available", "truncated_share", "overlap_share", "launches",
+    "validation_score", "train_examples", "train_available", "examples_available",
+    "truncated_share", "overlap_share", "launches",
     "schema_version",
 )  # fmt: skip
 

@@ -155,9 +155,9 @@ def _task_limits(task: Mapping[str, Any], rows: Sequence[Flat]) -> list[Fact]:
     """What bounds the evidence of one task."""
     budget = task.get("budget") or {}
     facts = [Fact("metric", wording.metric_name(task.get("primary")))]
-    for label, key, available, split in (
-        ("test examples", "examples", "examples_available", "test"),
-        ("training examples", "train_examples", "train_available", "train"),
+    for label, key, available in (
+        ("test examples", "examples", "examples_available"),
+        ("training examples", "train_examples", "train_available"),
     ):
         text = _span([row[key] for row in rows], lambda n: f"{n:,.0f}")
         whole = _span([row[available] for row in rows], lambda n: f"{n:,.0f}")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 
-from harness.plan import Options, Plan, make_plan
+from harness.plan import Machine, Options, Plan, make_plan
 from harness.records.files import read_json
 from harness.suite import load_suite
 
 
+def this_machine() -> Machine:
+    from harness.measure.host import available_cores, has_gpu, host_id
+
+    return Machine(host_id(), has_gpu(), available_cores())
+
+
 def plan_of(args: argparse.Namespace) -> Plan:
     """The plan of the suite that the arguments name, on this host."""
-    from harness.measure.host import has_gpu, host_id
-
     loaded = load_suite(args.suite)
     options = Options(
         full=args.full,
@@ -22,4 +26,4 @@ def plan_of(args: argparse.Namespace) -> Plan:
     )
     entries = (read_json(args.results / "resolved.json") or {}).get("entries", {})
     resolved = {key: entry["fit_dtype"] for key, entry in entries.items()}
-    return make_plan(loaded, options, resolved, host_id(), has_gpu())
+    return make_plan(loaded, options, resolved, this_machine())

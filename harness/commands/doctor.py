@@ -37,8 +37,7 @@ _PROBE_TIMEOUT_SECONDS = 120
 
 
 def examine(args: argparse.Namespace) -> int:
-    from harness.measure.host import host_facts
-    from harness.plan import available_cores
+    from harness.measure.host import available_cores, host_facts
     from harness.sources import default_cache
 
     facts: dict[str, Any] = {

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from harness import registry
 from harness.commands.show import find_record
 from harness.commands.snippets import snippet
 from harness.errors import RequestError
@@ -52,9 +53,9 @@ def _write(
     row = spec["row"]
     with whole_folder(target) as scratch:
         artifact, exports = source / "artifact", source / "onnx"
-        if row["runtime"].startswith("onnxruntime"):
-            weights = "model.int8.onnx" if row["dtype"] == "int8" else "model.onnx"
-            shutil.copyfile(exports / weights, scratch / "model.onnx")
+        runtime = registry.runtimes.get(row["runtime"])()
+        if runtime.needs == "onnx":
+            shutil.copyfile(runtime.weights(exports), scratch / "model.onnx")
             shutil.copyfile(artifact / "tokenizer.json", scratch / "tokenizer.json")
             shutil.copyfile(artifact / "harness.json", scratch / "harness.json")
         else:

@@ -9,11 +9,10 @@ import time
 from pathlib import Path
 
 from harness.commands.board import render
-from harness.commands.context import plan_of
+from harness.commands.context import plan_of, this_machine
 from harness.execute.local import LocalExecutor, Outcome
 from harness.execute.preflight import preflight
 from harness.execute.report import make_reporter
-from harness.measure.host import has_gpu, host_id
 from harness.records.store import Store
 from harness.sources import default_cache
 
@@ -26,7 +25,7 @@ def run_suite(args: argparse.Namespace) -> int:
     cache = default_cache()
     reporter = make_reporter()
     try:
-        with LocalExecutor(store, cache, host_id(), has_gpu(), reporter, args.retry) as executor:
+        with LocalExecutor(store, cache, this_machine(), reporter, args.retry) as executor:
             unfinished = executor.unfinished(plan)
             if unfinished:
                 preflight(plan, unfinished, cache, reporter)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_ONNX_LOAD = '''\
+_ONNX_LOAD = """\
 # pip install onnxruntime numpy tokenizers
 import json, pathlib
 import numpy as np, onnxruntime
@@ -25,9 +25,9 @@ def logits(encoding):
                "token_type_ids": encoding.type_ids}
     feed = {i.name: np.array([columns[i.name]], np.int64) for i in session.get_inputs()}
     return session.run(None, feed)[0][0]
-'''
+"""
 
-_TORCH_LOAD = '''\
+_TORCH_LOAD = """\
 # pip install torch transformers tokenizers safetensors
 import json, pathlib
 import numpy as np, torch
@@ -49,9 +49,9 @@ def logits(encoding):
     if info["head"] == "pooled":
         hidden = {"mean": hidden.mean(0), "cls": hidden[0], "last": hidden[-1]}[info["pooling"]]
     return (hidden @ head["weight"].T + head["bias"]).float().numpy()
-'''
+"""
 
-_STATIC_LOAD = '''\
+_STATIC_LOAD = """\
 # pip install numpy safetensors tokenizers
 import json, pathlib
 import numpy as np
@@ -62,16 +62,17 @@ here = pathlib.Path(__file__).resolve().parent
 info = json.loads((here / "harness.json").read_text())
 tokenizer = Tokenizer.from_file(str(here / "tokenizer.json"))
 tokenizer.enable_truncation(info["max_length"])
-(table,), head = load_file(here / "embeddings.safetensors").values(), load_file(here / "head.safetensors")
+(table,) = load_file(here / "embeddings.safetensors").values()
+head = load_file(here / "head.safetensors")
 
 
 def logits(encoding):
     hidden = table[encoding.ids].astype(np.float32)
     hidden = hidden.mean(0) if info["head"] == "pooled" else hidden
     return hidden @ head["weight"].T + head["bias"]
-'''
+"""
 
-_HARNESS_LOAD = '''\
+_HARNESS_LOAD = """\
 # pip install pretrained-harness
 import json, pathlib
 import numpy as np
@@ -80,41 +81,41 @@ from harness.backends.sklearn import SklearnRuntime
 here = pathlib.Path(__file__).resolve().parent
 info = json.loads((here / "harness.json").read_text())
 model = SklearnRuntime().load(here, here, device="cpu", threads=1)
-'''
+"""
 
 _USE = {
-    "pooled": '''
+    "pooled": """
 scores = logits(tokenizer.encode("oil prices rose after opec cut its output"))
 print(info["labels"][int(np.argmax(scores))])
-''',
-    "token": '''
+""",
+    "token": """
 encoding = tokenizer.encode("Angela Merkel met reporters in Berlin".split(), is_pretokenized=True)
 tags = np.argmax(logits(encoding), -1)
 words = dict(reversed([(w, t) for w, t in zip(encoding.word_ids, tags) if w is not None]))
 print([info["labels"][words[w]] for w in sorted(words)])
-''',
-    "span": '''
+""",
+    "span": """
 context = "Angela Merkel met reporters in Berlin"
 encoding = tokenizer.encode("which person is mentioned?", context)
 start, end = np.argmax(logits(encoding), 0)
 answered = encoding.sequence_ids[start] == 1 and end >= start
 print(context[encoding.offsets[start][0] : encoding.offsets[end][1]] if answered else "no answer")
-''',
+""",
 }
 
 _USE_BASELINE = {
-    "pooled": '''
+    "pooled": """
 scores = model.predict({"text": np.array(["oil prices rose after opec cut its output"], object)})
 print(info["labels"][int(np.argmax(scores[0]))])
-''',
-    "token": '''
+""",
+    "token": """
 text = np.empty(1, object)
 text[0] = "Angela Merkel met reporters in Berlin".split()
 print([info["labels"][i] for i in np.argmax(model.predict({"text": text})[0], -1)])
-''',
-    "span": '''
+""",
+    "span": """
 print("no answer")  # the majority baseline answers nothing else
-''',
+""",
 }
 
 

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from harness.commands.context import plan_of
+from harness.commands.context import plan_of, this_machine
 from harness.errors import RequestError
 from harness.execute.local import LocalExecutor
 from harness.execute.preflight import preflight
 from harness.execute.report import make_reporter
-from harness.measure.host import has_gpu, host_id
 from harness.plan import Fit, Plan, make_plan
 from harness.records.files import write_json
 from harness.records.store import Store, status_of
@@ -38,7 +37,7 @@ def tune_suite(args: argparse.Namespace) -> int:
     trials: list[dict[str, Any]] = []
     try:
         with LocalExecutor(
-            store, default_cache(), host_id(), has_gpu(), reporter,
+            store, default_cache(), this_machine(), reporter,
             resolved_file=args.results / "resolved.json",
         ) as executor:  # fmt: skip
             preflight(plan, plan.fits, default_cache(), reporter)
@@ -62,9 +61,7 @@ def tune_suite(args: argparse.Namespace) -> int:
     return 0
 
 
-def draw_trials(
-    space: dict[str, list[Any]], count: int, seed: int
-) -> list[dict[str, Any]]:
+def draw_trials(space: dict[str, list[Any]], count: int, seed: int) -> list[dict[str, Any]]:
     """``count`` different points of a grid, drawn by seed (the whole grid if it is smaller)."""
     names = sorted(space)
     grid = [
@@ -110,9 +107,7 @@ def _trial(
     trial_entry = entry.model_copy(update={"settings": entry.settings | settings})
     suite = plan.loaded.suite.model_copy(update={"matrix": (trial_entry,)})
     loaded = plan.loaded.model_copy(update={"suite": suite})
-    fit, facts = executor.fit_only(
-        make_plan(loaded, plan.options, {}, executor.host_id, executor.gpu)
-    )
+    fit, facts = executor.fit_only(make_plan(loaded, plan.options, {}, executor.machine))
     return _facts(fit, settings, facts, executor)
 
 

@@ -48,9 +48,7 @@ def load_encoded(path: Path) -> Encoded:
             groups[group][name] = column
     example_index, truncated = columns["example_index"], columns["truncated"]
     assert isinstance(example_index, np.ndarray) and isinstance(truncated, np.ndarray)
-    return Encoded(
-        groups["inputs"], groups["targets"], example_index, truncated, groups["extras"]
-    )
+    return Encoded(groups["inputs"], groups["targets"], example_index, truncated, groups["extras"])
 
 
 def save_ragged_list(path: Path, rows: Sequence[np.ndarray]) -> None:

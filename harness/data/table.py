@@ -34,4 +34,6 @@ class Table:
 
     def where(self, row: int) -> str:
         """``file:line`` of a row, for messages."""
-        return f"{self.origin}:{self.lines[row]}" if self.lines else f"{self.origin} (row {row + 1})"
+        return (
+            f"{self.origin}:{self.lines[row]}" if self.lines else f"{self.origin} (row {row + 1})"
+        )

@@ -18,7 +18,9 @@ from harness.errors import RequestError
 from harness.execute.environment import thread_environment
 from harness.execute.process import StageFailed, WorkerProcess
 from harness.execute.report import Reporter, label
-from harness.plan import Fit, Plan, Run, make_plan
+from harness.measure.launch import UNSUPPORTED
+from harness.measure.waiting import wait
+from harness.plan import Fit, Machine, Plan, Run, make_plan
 from harness.records.files import read_json, write_json
 from harness.records.store import ANSWERS, Store, finish, is_done, status_of
 from harness.stages.job import Job
@@ -47,8 +49,7 @@ class LocalExecutor:
 
     store: Store
     cache: Path
-    host_id: str
-    gpu: bool
+    machine: Machine
     reporter: Reporter
     retry: bool = False
     resolved_file: Path | None = None  # default: ``resolved.json`` of the store's results
@@ -110,9 +111,9 @@ class LocalExecutor:
         record = self.store.run(run.run_id)
         if not run.timed or (is_done(record) and _status(record) != "ok"):
             return 0
-        here = [
-            m for m in self.store.measurements(run.run_id) if m.name.startswith(self.host_id + "-")
-        ]
+        here = self.store.measurements(run.run_id, self.machine.host_id)
+        if self.retry:
+            here = [m for m in here if (m / "timing.json").is_file()]
         return max(0, plan.loaded.suite.timing.launches - len(here))
 
     def _resolve(self, plan: Plan) -> Plan:
@@ -139,7 +140,7 @@ class LocalExecutor:
                 entries[key] = {"fit_dtype": "float32", "figures": {"failed": failure.reason}}
             write_json(path, {"entries": entries})
         resolved = {key: entry["fit_dtype"] for key, entry in entries.items()}
-        return make_plan(plan.loaded, plan.options, resolved, self.host_id, self.gpu)
+        return make_plan(plan.loaded, plan.options, resolved, self.machine)
 
     def _worker(self, framework: str, fit: Fit) -> WorkerProcess:
         threads = fit.spec["threads"]
@@ -223,21 +224,26 @@ class LocalExecutor:
             if not self._is_done(record):
                 finish(record, "ok", seconds=time.monotonic() - start)
                 outcome.done += 1
-            stage = "time"
-            while self._launches(plan, run):
-                self._time(plan, fit, run, job)
         except StageFailed as failure:
             self._fail(record, failure, stage, fit, run, outcome)
+            return
+        for _ in range(self._launches(plan, run)):
+            target = self._next_measurement(run)
+            try:
+                self._time(plan, fit, run, job, target)
+            except StageFailed as failure:  # the run is scored all the same
+                self._fail(target, failure, "time", fit, run, outcome)
 
-    def _time(self, plan: Plan, fit: Fit, run: Run, job: Job) -> None:
+    def _next_measurement(self, run: Run) -> Path:
+        host = self.machine.host_id
+        folder = self.store.run(run.run_id) / "measurements"
+        numbers = (int(m.name.rsplit("-", 1)[1]) for m in folder.glob(f"{host}-*"))
+        return folder / f"{host}-{1 + max(numbers, default=0)}"
+
+    def _time(self, plan: Plan, fit: Fit, run: Run, job: Job, target: Path) -> None:
         """One fresh process that times one run; this process waits, blocked."""
         self.reporter.stage("time", fit, run)
         start = time.monotonic()
-        folder = self.store.run(run.run_id) / "measurements"
-        number = 1 + max(
-            (int(m.name.rsplit("-", 1)[1]) for m in folder.glob(f"{self.host_id}-*")), default=0
-        )
-        target = folder / f"{self.host_id}-{number}"
         spec = {
             "runtime": run.row["runtime"],
             "artifact": str(job.artifact),
@@ -262,14 +268,21 @@ class LocalExecutor:
                 start_new_session=True,
             )
             try:
-                code = process.wait(timeout=TIMING_TIMEOUT_SECONDS)
+                code = wait(process, TIMING_TIMEOUT_SECONDS)  # blocked: a polling parent disturbs
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise StageFailed(
+                    "timeout", f"timing took longer than {TIMING_TIMEOUT_SECONDS} s"
+                ) from None
             except BaseException:
                 process.kill()
                 process.wait()
                 raise
         if code or not (target / "timing.json").is_file():
             tail = log_path.read_text(errors="replace").strip().splitlines()[-1:]
-            raise StageFailed("failed", f"timing ended with exit status {code}: {' '.join(tail)}")
+            status = "unsupported" if code == UNSUPPORTED else "failed"
+            raise StageFailed(status, f"timing ended with exit status {code}: {' '.join(tail)}")
         self.reporter.stage_done(
             "time", fit, time.monotonic() - start, read_json(target / "timing.json") or {}, run
         )
@@ -302,6 +315,9 @@ class LocalExecutor:
         for run in fit.runs:
             if _status(self.store.run(run.run_id)) != "ok":
                 self._note(self.store.run(run.run_id), fit, run, outcome)
+            for measurement in self.store.measurements(run.run_id, self.machine.host_id):
+                if is_done(measurement):  # only a failed measurement has a status
+                    self._note(measurement, fit, run, outcome)
 
 
 def summary(plan: Plan) -> dict[str, Any]:
@@ -312,9 +328,7 @@ def summary(plan: Plan) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {}
     for fit, run in plan.runs():
         row = rows.setdefault(run.row_id, {"row_id": run.row_id, "row": run.row, "runs": []})
-        row["runs"].append(
-            {"run_id": run.run_id, "fit_id": fit.fit_id, "seed": fit.spec["seed"]}
-        )
+        row["runs"].append({"run_id": run.run_id, "fit_id": fit.fit_id, "seed": fit.spec["seed"]})
     used_tasks = {fit.task.id for fit in plan.fits}
     used_models = {fit.model.id for fit in plan.fits}
     return {

@@ -112,9 +112,7 @@ def warm_up(
         best = min(best, seconds)
         if quiet >= QUIET_ROUNDS or time.perf_counter() - begin > max_seconds:
             break
-    return WarmUp(
-        calls, time.perf_counter() - begin, quiet >= QUIET_ROUNDS, seen, len(firsts)
-    )
+    return WarmUp(calls, time.perf_counter() - begin, quiet >= QUIET_ROUNDS, seen, len(firsts))
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +81,8 @@ def launch(spec: dict[str, Any], out: Path) -> None:
     )
     load_seconds = time.perf_counter() - start
     check_threads(spec["threads"], predictor.observed())
-    timing = measure(predictor, encoded, spec["timing"], spec["seed"])
+    with others_at_work() as others:
+        timing = measure(predictor, encoded, spec["timing"], spec["seed"])
     observed = predictor.observed()
     host["threads_observed"] = observed.get("threads")
     timing |= {
@@ -88,12 +91,30 @@ def launch(spec: dict[str, Any], out: Path) -> None:
         "peak_memory_mb": peak_memory_mb(),
         "peak_memory_basis": "peak resident set of the process",
         "observed": observed,
+        **others,
         "runtime": spec["runtime"],
         "device": spec["device"],
         "seed": spec["seed"],
     }
     write_json(out / "host.json", host)
     write_json(out / "timing.json", timing)
+
+
+@contextmanager
+def others_at_work() -> Iterator[dict[str, float | None]]:
+    """Fills ``others_busy_cores``: cores that other processes kept busy meanwhile, on average.
+
+    Unlike the load average it leaves our own work out, and it covers the measurement exactly.
+    """
+    from harness.measure.host import busy_seconds
+
+    facts: dict[str, float | None] = {"others_busy_cores": None}
+    before, own, start = busy_seconds(), time.process_time(), time.perf_counter()
+    yield facts
+    after = busy_seconds()
+    if before is not None and after is not None:
+        others = after - before - (time.process_time() - own)
+        facts["others_busy_cores"] = max(0.0, others) / (time.perf_counter() - start)
 
 
 def check_threads(asked: int, observed: dict[str, Any]) -> None:
@@ -161,9 +182,7 @@ def percentiles(samples_ms: list[float]) -> dict[str, Any]:
     for name, q in _PERCENTILES.items():
         facts[name], needed = percentile(samples_ms, q)
         if facts[name] is None:
-            facts[f"{name}_reason"] = (
-                f"{len(samples_ms)} samples; a 95% upper bound needs {needed}"
-            )
+            facts[f"{name}_reason"] = f"{len(samples_ms)} samples; a 95% upper bound needs {needed}"
     return facts
 
 

@@ -44,10 +44,13 @@ class Store:
     def run(self, run_id: str) -> Path:
         return self.folder / "runs" / run_id
 
-    def measurements(self, run_id: str) -> list[Path]:
-        """Complete measurements of a run, oldest first."""
-        folders = sorted((self.run(run_id) / "measurements").glob("*-*"))
-        return [f for f in folders if (f / "timing.json").is_file()]
+    def measurements(self, run_id: str, host_id: str) -> list[Path]:
+        """Measurements of a run on a host: complete ones have ``timing.json``, failed ones
+        ``status.json``."""
+        folders = sorted((self.run(run_id) / "measurements").glob(f"{host_id}-*"))
+        return [
+            f for f in folders if (f / "timing.json").is_file() or (f / "status.json").is_file()
+        ]
 
     def check_writable(self) -> None:
         """`RequestError` unless records can be written here."""

@@ -57,9 +57,7 @@ def model_folder(job: Job) -> Path | None:
 
     Foreign weights (GGUF, PyTorch pickles read with ``weights_only``) are converted once.
     """
-    raw = fetch_model(
-        job.model_entry, job.cache, job.base, trust_remote_code=job.trust_remote_code
-    )
+    raw = fetch_model(job.model_entry, job.cache, job.base, trust_remote_code=job.trust_remote_code)
     if raw is None or _is_neutral(raw):
         return raw
     # Needs the framework that knows the foreign format; only a worker of it gets here first,

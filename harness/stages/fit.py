@@ -17,7 +17,7 @@ from harness.records.identity import digest
 from harness.stages import prepare
 from harness.stages.fetch import model_folder
 from harness.stages.job import Job
-from harness.tasks.base import Encoded, Examples, Task
+from harness.tasks.base import Encoded, Examples, Task, take_rows
 
 #: Training examples on which the training score is computed; enough for a gap of 2 points.
 TRAIN_SCORE_EXAMPLES = 500
@@ -91,9 +91,7 @@ def artifact_info(job: Job, task: Task) -> ArtifactInfo:
     )
 
 
-def scorer(
-    task: Task, examples: Examples, encoded: Encoded
-) -> Callable[[Any], float]:
+def scorer(task: Task, examples: Examples, encoded: Encoded) -> Callable[[Any], float]:
     """Logits of a split to its primary metric."""
 
     def score(logits: Any) -> float:
@@ -135,12 +133,8 @@ def _own_scores(
     return scores | {"train_score_examples": len(chosen[0])}
 
 
-def _whole_examples(
-    split: prepare.Split, size: int, seed: int
-) -> tuple[Examples, Encoded]:
+def _whole_examples(split: prepare.Split, size: int, seed: int) -> tuple[Examples, Encoded]:
     """At most ``size`` drawn examples with all their features."""
-    from harness.tasks.base import Ragged
-
     count = len(split.examples)
     if count <= size:
         return split.examples, split.encoded
@@ -149,21 +143,13 @@ def _whole_examples(
     position[chosen] = np.arange(size)
     features = np.flatnonzero(position[split.encoded.example_index] >= 0)
 
-    def pick(columns: dict[str, Ragged | np.ndarray]) -> dict[str, Ragged | np.ndarray]:
-        return {
-            key: Ragged.of([rows[i] for i in features], rows.values.dtype)
-            if isinstance(rows, Ragged)
-            else rows[features]
-            for key, rows in columns.items()
-        }
-
     encoded = split.encoded
     return split.examples.take(chosen.tolist()), Encoded(
-        pick(encoded.inputs),
-        pick(encoded.targets),
+        take_rows(encoded.inputs, features),
+        take_rows(encoded.targets, features),
         position[encoded.example_index[features]],
         encoded.truncated[chosen],
-        pick(encoded.extras),
+        take_rows(encoded.extras, features),
     )
 
 

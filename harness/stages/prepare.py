@@ -22,7 +22,7 @@ from harness.plan import task_spec
 from harness.sources import fetch_file
 from harness.stages.job import Job
 from harness.suite import TaskEntry
-from harness.tasks.base import Encoded, Examples, Task, TextEncoder
+from harness.tasks.base import Encoded, Examples, Task, TextEncoder, take_rows
 from harness.tasks.overlap import overlap
 
 SplitName = Literal["train", "validation", "test"]
@@ -150,16 +150,9 @@ def overlap_facts(job: Job, train: Examples, test: Examples) -> dict[str, Any]:
 
 def sample(encoded: Encoded, size: int, seed: int) -> Encoded:
     """A seeded sample of features, for timings on real inputs in their real lengths."""
-    from harness.tasks.base import Ragged
-
     count = len(encoded)
     chosen = np.sort(np.random.default_rng(seed).permutation(count)[:size])
-    inputs: dict[str, Ragged | np.ndarray] = {}
-    for key, rows in encoded.inputs.items():
-        if isinstance(rows, Ragged):
-            inputs[key] = Ragged.of([rows[i] for i in chosen], rows.values.dtype)
-        else:
-            inputs[key] = rows[chosen]
+    inputs = take_rows(encoded.inputs, chosen)
     return Encoded(inputs, {}, np.arange(len(chosen)), np.zeros(len(chosen), bool))
 
 

@@ -74,6 +74,19 @@ class Ragged:
     def lengths(self) -> np.ndarray:
         return np.diff(self.offsets)
 
+    def take(self, rows: Sequence[int] | np.ndarray) -> Ragged:
+        return Ragged.of([self[int(i)] for i in rows], self.values.dtype)
+
+
+def take_rows(
+    columns: Mapping[str, Ragged | np.ndarray], rows: np.ndarray
+) -> dict[str, Ragged | np.ndarray]:
+    """The given rows of every column."""
+    return {
+        name: values.take(rows) if isinstance(values, Ragged) else values[rows]
+        for name, values in columns.items()
+    }
+
 
 @dataclass(frozen=True)
 class Encoded:

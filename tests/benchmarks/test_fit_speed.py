@@ -2,13 +2,15 @@
 
 Same examples, epochs, batch size, learning rate, schedule, dropout rate and seed. The arms take
 turns (A B B A ...), because the speed of a shared machine drifts; figures are medians of rounds.
-``BENCH_ROUNDS`` sets how often each arm trains. Run with `make bench-speed`.
+``BENCH_ROUNDS`` sets how often each arm trains, ``BENCH_THREADS`` with how many threads. CPU time
+is shown besides: neighbours on the machine disturb it less. Run with `make bench-speed`.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,14 @@ import pytest
 from harness.backends.base import ArtifactInfo, FitRequest, predict_all
 from harness.backends.torch.backend import TorchBackend
 from harness.backends.torch.runtime import TorchRuntime
+from harness.backends.torch.threads import use_threads
 from harness.stats.paired import paired_test
 from harness.suite import Settings
 from tests.benchmarks.conftest import Prepared
 from tests.benchmarks.trainer_arm import train_with_trainer
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "2"))
-THREADS = os.cpu_count() or 1
+THREADS = int(os.environ.get("BENCH_THREADS", os.cpu_count() or 1))
 #: a paired test below this level would say that the faster training is worse
 LEVEL = 0.05
 
@@ -78,17 +81,21 @@ def test_training_is_faster_at_no_loss_of_score(
     settings = Settings(epochs=2, learning_rate=3e-4, batch_size=32).model_dump()
     settings["fit_dtype"] = dtype
     seconds: dict[str, list[float]] = {"here": [], "trainer": []}
+    cpu_seconds: dict[str, list[float]] = {"here": [], "trainer": []}
     logits: dict[str, list[np.ndarray]] = {}
 
     def run(arm: str, number: int) -> None:
         out = tmp_path / f"{arm}-{number}"
+        begun = time.process_time()
         if arm == "here":
             taken, logits[arm] = train_here(prepared, settings, out)
         else:
+            use_threads(THREADS)
             taken, logits[arm] = train_with_trainer(
                 prepared, settings, out, group_by_length=group_by_length, bf16=dtype == "bfloat16"
             )
         seconds[arm].append(taken)
+        cpu_seconds[arm].append(time.process_time() - begun)
 
     def rounds() -> None:
         for number in range(ROUNDS):
@@ -98,6 +105,7 @@ def test_training_is_faster_at_no_loss_of_score(
 
     benchmark.pedantic(rounds, rounds=1, iterations=1)
     medians = {arm: statistics.median(values) for arm, values in seconds.items()}
+    cpu = {arm: statistics.median(values) for arm, values in cpu_seconds.items()}
     work = len(prepared.encoded["train"]) * settings["epochs"]
     ratio = medians["trainer"] / medians["here"]
     scores, p_value = compare_scores(prepared, logits)
@@ -111,7 +119,8 @@ def test_training_is_faster_at_no_loss_of_score(
         print(
             f"\n{data}, Trainer {'grouping by length' if group_by_length else 'by default'}, "
             f"{dtype}, {THREADS} threads: here {work / medians['here']:.1f} examples/s, Trainer "
-            f"{work / medians['trainer']:.1f}, ratio {ratio:.2f} (wanted {factor}); "
+            f"{work / medians['trainer']:.1f}, ratio {ratio:.2f} (wanted {factor}; of CPU seconds "
+            f"with loading and scoring {cpu['trainer'] / cpu['here']:.2f}); "
             f"{prepared.task.primary} {scores['here']:.4f} and {scores['trainer']:.4f}, "
             f"p = {p_value:.3f}"
         )

@@ -26,7 +26,10 @@ class OnnxRuntime(Runtime):
     def load(self, artifact: Path, exports: Path, *, device: str, threads: int) -> Predictor:
         from harness.backends.onnxruntime.session import OnnxPredictor
 
-        return OnnxPredictor(exports / EXPORT, self.dtype, device=device, threads=threads)
+        return OnnxPredictor(self.weights(exports), self.dtype, device=device, threads=threads)
 
     def size_bytes(self, artifact: Path, exports: Path) -> int:
-        return (exports / EXPORT).stat().st_size
+        return self.weights(exports).stat().st_size
+
+    def weights(self, exports: Path) -> Path:
+        return exports / EXPORT

@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from harness.backends.base import Predictor, Runtime
 from harness.backends.onnxruntime.float32 import EXPORT, OnnxRuntime
 
 
@@ -29,18 +28,10 @@ class OnnxRuntimeInt8(OnnxRuntime):
     devices: ClassVar[tuple[str, ...]] = ("cpu",)  # CUDA has no kernels for dynamic quantisation
 
     def prepare(self, artifact: Path, exports: Path) -> None:
-        if not self._weights(exports).is_file():
-            quantise(exports / EXPORT, self._weights(exports))
+        if not self.weights(exports).is_file():
+            quantise(exports / EXPORT, self.weights(exports))
 
-    def load(self, artifact: Path, exports: Path, *, device: str, threads: int) -> Predictor:
-        from harness.backends.onnxruntime.session import OnnxPredictor
-
-        return OnnxPredictor(self._weights(exports), self.dtype, device=device, threads=threads)
-
-    def size_bytes(self, artifact: Path, exports: Path) -> int:
-        return self._weights(exports).stat().st_size
-
-    def _weights(self, exports: Path) -> Path:
+    def weights(self, exports: Path) -> Path:
         """Named by version, so that weights of an older meaning are not taken for ours."""
         return exports / f"model-int8-{self.version}.onnx"
 

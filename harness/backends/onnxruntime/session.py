@@ -60,7 +60,7 @@ def _provider(device: str) -> str:
 
     provider = PROVIDERS.get(device)
     available = onnxruntime.get_available_providers()
-    if provider not in available:
+    if provider is None or provider not in available:
         raise Unsupported(
             f"device {device!r} needs {provider or 'a provider that is not known here'}; this "
             f"build of ONNX Runtime has {', '.join(available)}"

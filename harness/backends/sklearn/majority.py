@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -23,7 +22,7 @@ class Majority:
     scores: np.ndarray  # (outputs,) float32
     head: Literal["pooled", "token", "span"]
 
-    def logits(self, inputs: Sequence[Any]) -> np.ndarray:
+    def logits(self, inputs: np.ndarray) -> np.ndarray:
         """(inputs, outputs); for a token head an object array of (words, outputs) per input; for
         spans (inputs, 1, 2)."""
         if self.head == "pooled":

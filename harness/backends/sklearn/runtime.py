@@ -17,7 +17,7 @@ class BaselinePredictor(Predictor):
     """Logits of a baseline; its thread pools are set for the whole process."""
 
     def __init__(self, model: tfidf.TfidfLogreg | majority.Majority, threads: int) -> None:
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         self._model = model
         self._threads = threads

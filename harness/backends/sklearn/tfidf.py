@@ -40,9 +40,9 @@ class TfidfLogreg:
     outputs: int
     token_head: bool
 
-    def logits(self, inputs: Sequence[Any]) -> np.ndarray:
-        """``inputs``: texts, giving (texts, outputs); or lists of words for a token head, giving
-        an object array of one (words, outputs) array per list."""
+    def logits(self, inputs: np.ndarray) -> np.ndarray:
+        """``inputs``: object array of texts, giving (texts, outputs); or, for a token head, of
+        lists of words, giving an object array of one (words, outputs) array per list."""
         if not self.token_head:
             return self._logits([as_text(item) for item in inputs])
         documents = [document for words in inputs for document in word_features(words)]
@@ -157,6 +157,7 @@ def _vectorizer(
 
 def _documents(train: Encoded, token_head: bool) -> tuple[list[Any], np.ndarray]:
     texts, labels = train.inputs["text"], train.targets["labels"]
+    assert isinstance(texts, np.ndarray)
     if not token_head:
         return [as_text(item) for item in texts], np.asarray(labels)
     assert isinstance(labels, Ragged)

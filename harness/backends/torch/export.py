@@ -18,8 +18,8 @@ from harness.backends.torch.models import HeadedModel, StaticModel, load
 from harness.errors import Unsupported
 
 #: From 23 on there is ``Attention``: scaled dot-product attention stays one node (a dozen a layer
-#: before), which makes the graph smaller and the export faster. At 23 itself the exporter fuses rotary
-#: embeddings into a node whose broadcast tables ONNX Runtime refuses, so that no Llama would run.
+#: before), which makes the graph smaller and the export faster. At 23 itself the exporter fuses
+#: rotary embeddings into a node whose broadcast tables ONNX Runtime refuses: no Llama would run.
 OPSET = 24
 #: Protocol buffers hold at most 2 GiB, so that larger weights cannot stand in one file.
 _SINGLE_FILE_LIMIT = 2**31 - 2**24
@@ -85,8 +85,8 @@ def example_inputs(model: HeadedModel) -> dict[str, torch.Tensor]:
     mask[1, 5:] = 0
     inputs = {"input_ids": torch.ones(shape, dtype=torch.int64), "attention_mask": mask}
     if not isinstance(model, StaticModel):
-        config: Any = model.backbone.config
-        if getattr(config, "type_vocab_size", 0) > 0:
+        backbone: Any = model.backbone
+        if getattr(backbone.config, "type_vocab_size", 0) > 0:
             inputs["token_type_ids"] = torch.zeros(shape, dtype=torch.int64)
     return inputs
 

@@ -140,12 +140,13 @@ def build(
     recipe: str = "fine-tune",
     seed: int = 0,
     dropout: float | None = None,
-    attention: str = "sdpa",
+    attention: str | None = None,
 ) -> HeadedModel:
     """A model to train: the checkpoint in ``folder`` (neutral layout) under a new head.
 
     The recipe ``scratch`` keeps the configuration and draws all weights from ``seed``. ``dropout``
-    overrides every rate of the checkpoint. Raises `Unsupported` if the checkpoint does not fill
+    overrides every rate of the checkpoint; ``attention`` None lets transformers choose (SDPA where
+    the architecture has it). Raises `Unsupported` if the checkpoint does not fill
     the architecture exactly.
     """
     with torch.random.fork_rng(devices=[]):
@@ -191,7 +192,7 @@ def load(
     artifact: Path,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
-    attention: str = "sdpa",
+    attention: str | None = None,
 ) -> tuple[HeadedModel, ArtifactInfo]:
     """A fitted model from its artifact, in evaluation mode, and what ``harness.json`` says."""
     info = ArtifactInfo(**json.loads((artifact / "harness.json").read_text()))
@@ -226,12 +227,12 @@ def _no_pooler(config: Any) -> dict[str, bool]:
     """BERT's pooler feeds next-sentence prediction only; leave it out where the class allows."""
     from transformers import AutoModel
 
-    model_class = AutoModel._model_mapping[type(config)]
+    model_class: Any = AutoModel._model_mapping[type(config)]
     allowed = "add_pooling_layer" in inspect.signature(model_class).parameters
     return {"add_pooling_layer": False} if allowed else {}
 
 
-def _pretrained(folder: Path, config: Any, attention: str) -> nn.Module:
+def _pretrained(folder: Path, config: Any, attention: str | None) -> nn.Module:
     """The backbone with the folder's weights in float32; every tensor of it must be there."""
     from transformers import AutoModel
 
