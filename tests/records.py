@@ -198,7 +198,8 @@ def _write_fit(
         {
             "seconds": seconds, "examples_per_second": 2000 * 3 / seconds, "epochs": [],
             "params": int(MODELS[row["model"]][3]), "train_score": score + 0.4 * (1 - score),
-            "validation_score": score, "train_examples": 2000, "train_available": 8000, "validation_examples": 500,
+            "validation_score": score, "train_examples": 2000, "train_available": 8000,
+            "validation_examples": 500,
             "truncated_share": {"train": 0.2, "validation": 0.2, "test": 0.237},
             "overlap": {"test_in_train": 7, "share": 7 / truth.size}, "labels": [],
             "host_id": HOST["host_id"], "host": HOST,
@@ -238,7 +239,9 @@ def _write_run(
     write_json(
         place / "metrics.json",
         {
-            "primary": primary, "score": score, "examples": truth.size, "examples_available": truth.size + 400, "metrics": {primary: score},
+            "primary": primary, "score": score, "examples": truth.size,
+            "examples_available": truth.size + 400,
+            "metrics": {primary: score},
             "parity_rel_diff": None if number == 0 else 0.031 if int8 else 2.6e-6,
             "prediction_agreement": None if number == 0 else 0.996 if int8 else 1.0,
             "size_mb": params * (1 if int8 else 4) / 1e6, "params": int(params),
