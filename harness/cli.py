@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     args = _parser().parse_args(argv)
+    # A polite end by a scheduler is an interruption: workers are ended, nothing is half-written.
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         status: int = args.command(args)
         return status
@@ -37,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output left (`harness plan nlp | head`).
         sys.stderr.close()
         return DONE
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

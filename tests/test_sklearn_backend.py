@@ -68,6 +68,7 @@ def fit(
         train=train,
         validation=train,
         validation_score=lambda logits: float(len(logits)),
+        train_score=lambda logits: float(len(logits)),
         device="cpu",
         threads=1,
         seed=1,

@@ -41,7 +41,7 @@ def test_a_minimal_suite_outside_the_repository_loads(tmp_path: Path) -> None:
     assert loaded.where("tasks", 0, "type") == f"{path}:6"
 
 
-@pytest.mark.parametrize("name", ["nlp", "smoke", "nlp-full"])
+@pytest.mark.parametrize("name", ["nlp", "smoke", "nlp-full", "ner-full"])
 def test_shipped_suites_load(name: str) -> None:
     assert load_suite(name).suite.suite == name
 

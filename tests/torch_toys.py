@@ -119,6 +119,7 @@ def toy_request(
 ) -> FitRequest:
     """A fit of a toy task with 96 training and 48 validation examples."""
     validation = toy(head, 48, seed=2)
+    training = toy(head, 96, seed=1) if train is None else train
     outputs = 2 if head == "span" else 3
     values = Settings(**{"learning_rate": 5e-3, "batch_size": 16, **settings}).model_dump()
     values["fit_dtype"] = "float32"
@@ -129,9 +130,10 @@ def toy_request(
         settings=values,
         loss=LOSS[head],  # type: ignore[arg-type]
         info=artifact_info(head, outputs, pooling, kind),
-        train=toy(head, 96, seed=1) if train is None else train,
+        train=training,
         validation=validation,
         validation_score=lambda logits: accuracy(validation, logits),
+        train_score=lambda logits: accuracy(training, logits),
         device="cpu",
         threads=1,
         seed=seed,

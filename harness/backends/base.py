@@ -67,6 +67,8 @@ class FitRequest:
     validation: Encoded
     #: logits per feature of the validation split -> primary metric, in [0, 1]
     validation_score: Callable[[Sequence[np.ndarray]], float]
+    #: the same for the training split; for backends that get its logits at no cost
+    train_score: Callable[[Sequence[np.ndarray]], float]
     device: str  # cpu or cuda
     threads: int
     seed: int
@@ -87,6 +89,7 @@ class FitReport:
     trained_params: int
     stopped: str = "finished"  # or early stopping's reason
     notes: dict[str, Any] = field(default_factory=dict)
+    train_score: float | None = None  # None: the stage computes it on a sample
 
 
 class Backend(ABC):

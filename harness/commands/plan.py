@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from harness.commands.context import plan_of
 from harness.plan import Plan
 from harness.records.store import Store, status_of
+
+
+#: what of a run the table shows
+COLUMNS = ("model", "task", "recipe", "seed", "runtime", "fit", "run")
 
 
 def show_plan(args: argparse.Namespace) -> int:
@@ -22,21 +27,17 @@ def show_plan(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     table = Table(title=f"Plan of {plan.loaded.path}", title_justify="left")
-    for name in ("model", "task", "recipe", "seed", "runtime", "fit", "run"):
+    for name in COLUMNS:
         table.add_column(name)
     for row in rows:
-        table.add_row(*(str(row[name]) for name in table_names(table)))
+        table.add_row(*(str(row[name]) for name in COLUMNS))
     Console().print(table)
     left = sum(row["run"] == "to do" for row in rows)
     print(f"{len(plan.fits)} fits, {len(rows)} runs, {left} to do")
     return 0
 
 
-def table_names(table: Any) -> list[str]:
-    return [str(column.header) for column in table.columns]
-
-
-def _rows(plan: Plan, store: Store) -> Any:
+def _rows(plan: Plan, store: Store) -> Iterator[dict[str, Any]]:
     for fit in plan.fits:
         facts = {
             "model": fit.model.id,

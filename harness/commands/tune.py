@@ -93,10 +93,15 @@ def _entries(plan: Plan, space: dict[Any, Any]) -> list[Entry]:
                 for e in plan.loaded.suite.matrix
                 if key[0] in e.models and key[1] in e.tasks and key[2] == e.recipe
             )
-            update: dict[str, Any] = {"models": key[:1], "tasks": key[1:2], "runtimes": ()}
-            found[key] = source.model_copy(
-                update=update | {"seeds": (fit.spec["seed"],), "settings_by_task": {}}
-            )
+            update: dict[str, Any] = {
+                "models": key[:1],
+                "tasks": key[1:2],
+                "runtimes": (),
+                "seeds": (fit.spec["seed"],),
+                "settings": source.settings | source.settings_by_task.get(key[1], {}),
+                "settings_by_task": {},  # a trial's settings override those of the suite
+            }
+            found[key] = source.model_copy(update=update)
     return list(found.values())
 
 

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from harness import registry
-from harness.backends.base import ArtifactInfo, FitRequest, Predictor, Progress, predict_all
+from harness.backends.base import (
+    ArtifactInfo,
+    FitReport,
+    FitRequest,
+    Predictor,
+    Progress,
+    predict_all,
+)
 from harness.measure.host import host_facts
 from harness.records.files import read_json, whole_folder, write_json
 from harness.records.identity import digest
@@ -19,8 +26,8 @@ from harness.stages.fetch import model_folder
 from harness.stages.job import Job
 from harness.tasks.base import Encoded, Examples, Task, take_rows
 
-#: Training examples on which the training score is computed; enough for a gap of 2 points.
-TRAIN_SCORE_EXAMPLES = 500
+#: Training examples on which the training score is computed; enough for a gap of 3 points.
+TRAIN_SCORE_EXAMPLES = 300
 
 
 def fit(job: Job, progress: Progress) -> dict[str, Any]:
@@ -47,6 +54,7 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
             train=train.encoded,
             validation=validation.encoded,
             validation_score=scorer(data.task, validation.examples, validation.encoded),
+            train_score=scorer(data.task, train.examples, train.encoded),
             device=job.spec["device"],
             threads=job.spec["threads"],
             seed=job.spec["seed"],
@@ -68,7 +76,7 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
         "host": host_facts(job.spec["threads"]),
     }
     facts["host_id"] = facts["host"]["host_id"]
-    facts |= _own_scores(job, data.task, train, validation, report.notes)
+    facts |= _own_scores(job, data.task, train, validation, report)
     write_json(job.fit_folder / "fit.json", facts)
     return facts
 
@@ -113,24 +121,29 @@ def load_own(job: Job) -> Predictor:
 
 
 def _own_scores(
-    job: Job,
-    task: Task,
-    train: prepare.Split,
-    validation: prepare.Split,
-    notes: dict[str, Any],
+    job: Job, task: Task, train: prepare.Split, validation: prepare.Split, report: FitReport
 ) -> dict[str, Any]:
     """Scores on train and validation, for the overfitting gap; by the backend if it knows them."""
-    if "train_score" in notes and "validation_score" in notes:
-        return {key: notes[key] for key in ("train_score", "validation_score")}
-    predictor = load_own(job)
-    chosen = _whole_examples(train, TRAIN_SCORE_EXAMPLES, job.spec["task"]["budget"]["seed"])
-    scores = {}
-    for name, (examples, encoded) in {
-        "train_score": chosen,
-        "validation_score": (validation.examples, validation.encoded),
-    }.items():
-        scores[name] = scorer(task, examples, encoded)(predict_all(predictor, encoded))
-    return scores | {"train_score_examples": len(chosen[0])}
+    scores: dict[str, Any] = {}
+    if report.train_score is None:
+        predictor = load_own(job)
+        examples, encoded = _whole_examples(
+            train, TRAIN_SCORE_EXAMPLES, job.spec["task"]["budget"]["seed"]
+        )
+        logits = predict_all(predictor, encoded)
+        scores["train_score"] = scorer(task, examples, encoded)(logits)
+        scores["train_score_examples"] = len(examples)
+    else:
+        scores["train_score"] = report.train_score
+        scores["train_score_examples"] = len(train.examples)
+    kept = report.notes.get("kept_epoch") or len(report.epochs)
+    of_kept = [e["validation_score"] for e in report.epochs if e["epoch"] == kept]
+    if of_kept:  # what was kept has been scored after its last step
+        scores["validation_score"] = of_kept[0]
+    else:
+        score = scorer(task, validation.examples, validation.encoded)
+        scores["validation_score"] = score(predict_all(load_own(job), validation.encoded))
+    return scores
 
 
 def _whole_examples(split: prepare.Split, size: int, seed: int) -> tuple[Examples, Encoded]:

@@ -59,6 +59,7 @@ def train_with_trainer(
     )
     rows = as_rows(prepared.encoded["train"])
     trainer = Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collator)  # type: ignore[arg-type]
+    trainer.remove_callback(transformers.PrinterCallback)
     begun = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - begun

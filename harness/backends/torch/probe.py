@@ -73,10 +73,12 @@ def probe(request: FitRequest, progress: Progress) -> FitReport:
         model.head.weight.copy_(weight)
         model.head.bias.copy_(bias)
         save(model, request.info, request.out, request.model_folder)
+    pooled = request.info.head == "pooled"
     score = float("nan")
     if len(request.validation):
         logits = F.linear(validation.rows, weight, bias)
-        score = request.validation_score(validation.split(logits, request.info.head == "pooled"))
+        score = request.validation_score(validation.split(logits, pooled))
+    train_score = request.train_score(train.split(F.linear(train.rows, weight, bias), pooled))
     seconds = train.seconds + head_seconds
     return FitReport(
         seconds=seconds,
@@ -95,6 +97,7 @@ def probe(request: FitRequest, progress: Progress) -> FitReport:
         trained_params=weight.numel() + bias.numel(),
         stopped="finished" if steps < _ITERATIONS else f"at the limit of {_ITERATIONS} iterations",
         notes={"features_seconds": train.seconds, "head_seconds": head_seconds},
+        train_score=train_score,
     )
 
 
