@@ -11,7 +11,6 @@ from harness.commands.context import plan_of
 from harness.plan import Plan
 from harness.records.store import Store, status_of
 
-
 #: what of a run the table shows
 COLUMNS = ("model", "task", "recipe", "seed", "runtime", "fit", "run")
 
