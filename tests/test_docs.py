@@ -77,3 +77,23 @@ def test_links_to_files_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readmes_board_is_the_reference_one() -> None:
+    """Every line of the table in the README stands in the board that our own run rendered."""
+    text = (ROOT / "README.md").read_text()
+    shown = text.partition("<!-- board:begin -->")[2].partition("<!-- board:end -->")[0]
+    board = (ROOT / "results/reference/nlp/leaderboard.md").read_text().splitlines()
+    lines = [line for line in shown.splitlines() if line.strip()]
+    assert len(lines) > 10
+    assert [line for line in lines if line not in board] == []
+
+
+def test_reference_records_render_to_the_boards_beside_them(tmp_path: Path) -> None:
+    """The boards in the repository are what the records in the repository say."""
+    from harness.boards.board import build
+    from harness.boards.render_csv import render_csv
+
+    for plan in sorted((ROOT / "results" / "reference").glob("*/plan.json")):
+        rows = build(plan.parent).rows
+        assert rows and render_csv(rows) == (plan.parent / "leaderboard.csv").read_text()

@@ -152,6 +152,17 @@ COLUMNS: dict[str, Column] = {
         "paired test on the same test examples, Holm-corrected; yes: not told apart at 5%",
         _tied,
     ),
+    **{
+        key: Column(head, meaning, _number(key, wording.score), spare=True)
+        for key, head, meaning in (
+            ("f1_macro", "macro F1", "mean of the classes' F1, each class counting the same"),
+            ("precision_entity", "precision", "share of predicted entities that are right"),
+            ("recall_entity", "recall", "share of true entities that were found"),
+            ("exact_match", "exact match", "share of answers that are right to the character"),
+            ("has_answer_f1", "F1, answerable", "of the questions that have an answer"),
+            ("no_answer_f1", "F1, unanswerable", "of the questions that have none"),
+        )
+    },
     "params": Column(
         "params", "weights of the whole model", _number("params", wording.count), spare=True
     ),
