@@ -29,7 +29,8 @@ class Definition(BaseModel):
         description="`score` (the task's primary metric, with ties), or a metric's name",
     )
     fit_columns: tuple[str, ...] = Field(
-        default=("rank", "model", "recipe", "framework", "score", "behind_best", "tied", "params",
+        default=("rank", "model", "recipe", "framework", "score", "behind_best", "tied", "f1_macro",
+         "precision_entity", "recall_entity", "exact_match", "has_answer_f1", "no_answer_f1", "params",
          "size_mb", "fit_seconds", "train_gap", "seeds"),
         min_length=1,
     )  # fmt: skip
