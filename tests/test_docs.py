@@ -89,11 +89,18 @@ def test_the_readmes_board_is_the_reference_one() -> None:
     assert [line for line in lines if line not in board] == []
 
 
-def test_reference_records_render_to_the_boards_beside_them(tmp_path: Path) -> None:
+def test_reference_records_render_to_the_boards_beside_them() -> None:
     """The boards in the repository are what the records in the repository say."""
     from harness.boards.board import build
-    from harness.boards.render_csv import render_csv
 
-    for plan in sorted((ROOT / "results" / "reference").glob("*/plan.json")):
+    plans = sorted((ROOT / "results" / "reference").glob("*/plan.json"))
+    assert plans
+    for plan in plans:
+        kept = json.loads((plan.parent / "leaderboard.json").read_text())
         rows = build(plan.parent).rows
-        assert rows and render_csv(rows) == (plan.parent / "leaderboard.csv").read_text()
+        assert [row["row_id"] for row in rows] == [row["row_id"] for row in kept]
+        for row, known in zip(rows, kept, strict=True):
+            for key in ("score", "score_low", "score_high", "p_vs_best", "latency_p50_ms"):
+                # Sums differ in the last digits between processors.
+                assert row[key] == pytest.approx(known[key], rel=1e-9), (row["row_id"], key)
+            assert row["tied_with_best"] == known["tied_with_best"]
