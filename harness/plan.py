@@ -316,9 +316,9 @@ def model_files(model: Model, base: Path) -> dict[str, tuple[FileRef, str]]:
     return {"*": (FileRef(source=source), source)}
 
 
-def task_spec(task: TaskEntry, base: Path, entry: Entry | None, full: bool) -> dict[str, Any]:
+def task_spec(task: TaskEntry, base: Path, entry: Entry, full: bool) -> dict[str, Any]:
     """The resolved task: which data, how much of it, and how it is read."""
-    budget = task.budget.model_dump() | (dict(entry.budget) if entry else {})
+    budget = task.budget.model_dump() | entry.budget
     if full:
         budget |= {"train": None, "validation": None, "test": None}
     data = task.data
@@ -336,7 +336,7 @@ def task_spec(task: TaskEntry, base: Path, entry: Entry | None, full: bool) -> d
             "options": data.options,
         },
         "options": task.options,
-        "max_length": (entry.max_length if entry else None) or task.max_length,
+        "max_length": entry.max_length or task.max_length,
         "stride": task.stride,
         "budget": budget,
         "licence": task.licence,

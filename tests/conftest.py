@@ -16,6 +16,22 @@ import pytest
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+#: the smallest suite there is; tests of messages count its lines
+MAJORITY_SUITE = """\
+suite: mine
+models:
+  - {id: majority, kind: majority}
+tasks:
+  - id: toy
+    type: text-classification
+    data:
+      train: {source: "path:train.csv"}
+      test: {source: "path:test.csv"}
+matrix:
+  - {models: [majority], tasks: [toy], recipe: baseline}
+"""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a command said and how long it took."""

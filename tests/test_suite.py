@@ -9,20 +9,7 @@ import pytest
 
 from harness.errors import RequestError
 from harness.suite import Suite, load_suite
-
-GOOD = """\
-suite: mine
-models:
-  - {id: majority, kind: majority}
-tasks:
-  - id: toy
-    type: text-classification
-    data:
-      train: {source: "path:train.csv"}
-      test: {source: "path:test.csv"}
-matrix:
-  - {models: [majority], tasks: [toy], recipe: baseline}
-"""
+from tests.conftest import MAJORITY_SUITE as GOOD
 
 
 def complaint(tmp_path: Path, text: str) -> str:

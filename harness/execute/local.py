@@ -324,7 +324,7 @@ def summary(plan: Plan) -> dict[str, Any]:
     """``plan.json``: what boards need to know of the suite, rows that never ran included."""
     from harness.stages.prepare import describe
 
-    suite, base = plan.loaded.suite, plan.loaded.path.parent
+    suite = plan.loaded.suite
     rows: dict[str, dict[str, Any]] = {}
     for fit, run in plan.runs():
         row = rows.setdefault(run.row_id, {"row_id": run.row_id, "row": run.row, "runs": []})
@@ -350,7 +350,7 @@ def summary(plan: Plan) -> dict[str, Any]:
             for m in suite.models
             if m.id in used_models
         },
-        "tasks": {t.id: describe(t, base) for t in suite.tasks if t.id in used_tasks},
+        "tasks": {t.id: describe(t) for t in suite.tasks if t.id in used_tasks},
         "rows": list(rows.values()),
     }
 

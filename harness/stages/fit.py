@@ -38,9 +38,8 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
     backend = registry.backends.get(job.spec["framework"])()
     folder = model_folder(job)
     data = prepare.task_data(job)
-    tokenizer_file = folder / "tokenizer.json" if folder else None
-    train = prepare.split(job, "train", tokenizer_file)
-    validation = prepare.split(job, "validation", tokenizer_file)
+    train = prepare.split(job, "train", folder)
+    validation = prepare.split(job, "validation", folder)
     info = artifact_info(job, data.task)
     job.fit_folder.mkdir(parents=True, exist_ok=True)
     with whole_folder(job.artifact) as scratch:

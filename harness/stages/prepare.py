@@ -18,7 +18,6 @@ import numpy as np
 from harness import registry
 from harness.data.split import draw, hold_out
 from harness.errors import RequestError
-from harness.plan import task_spec
 from harness.sources import fetch_file
 from harness.stages.job import Job
 from harness.suite import TaskEntry
@@ -104,14 +103,30 @@ def read_task(
     return TaskData(task, splits, held_out)
 
 
-def split(job: Job, name: SplitName, tokenizer_file: Path | None) -> Split:
-    """A split as the job's budget draws it, encoded for the job's model."""
+def split(job: Job, name: SplitName, model_folder: Path | None) -> Split:
+    """A split as the job's budget draws it, encoded for the model in a folder (None: raw text)."""
+    spec = job.spec["task"]
+    return _split(*_draw_key(job, name), spec["max_length"], spec["stride"], model_folder)
+
+
+def drawn(job: Job, name: SplitName) -> Examples:
+    """The raw examples of a split as the job's budget draws it."""
+    return _drawn(*_draw_key(job, name))
+
+
+def _draw_key(job: Job, name: SplitName) -> tuple[str, Path, Path, SplitName, int | None, int]:
     budget = job.spec["task"]["budget"]
-    key = (
-        json.dumps(job.task, sort_keys=True), job.cache, job.base, name, budget[name],
-        budget["seed"], job.spec["task"]["max_length"], job.spec["task"]["stride"], tokenizer_file,
-    )  # fmt: skip
-    return _split(*key)
+    entry_json = json.dumps(job.task, sort_keys=True)
+    return entry_json, job.cache, job.base, name, budget[name], budget["seed"]
+
+
+@lru_cache(maxsize=12)
+def _drawn(
+    entry_json: str, cache: Path, base: Path, name: SplitName, size: int | None, seed: int
+) -> Examples:
+    data = _task_data(entry_json, cache, base)
+    pool = data.splits[name]
+    return pool.take(draw(data.task.strata(pool), size, seed))
 
 
 @lru_cache(maxsize=12)
@@ -119,31 +134,29 @@ def _split(
     entry_json: str,
     cache: Path,
     base: Path,
-    name: str,
+    name: SplitName,
     size: int | None,
     seed: int,
     max_length: int,
     stride: int,
-    tokenizer_file: Path | None,
+    model_folder: Path | None,
 ) -> Split:
-    data = _task_data(entry_json, cache, base)
-    pool = data.splits[name]
-    examples = pool.take(draw(data.task.strata(pool), size, seed))
+    examples = _drawn(entry_json, cache, base, name, size, seed)
     tokenizer = None
-    if tokenizer_file is not None:
+    if model_folder is not None:
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    encoder = TextEncoder(tokenizer, max_length, stride)
-    return Split(examples, data.task.encode(examples, encoder))
+        tokenizer = Tokenizer.from_file(str(model_folder / "tokenizer.json"))
+    task = _task_data(entry_json, cache, base).task
+    return Split(examples, task.encode(examples, TextEncoder(tokenizer, max_length, stride)))
 
 
-def overlap_facts(job: Job, train: Examples, test: Examples) -> dict[str, Any]:
+def overlap_facts(job: Job) -> dict[str, Any]:
     """How many drawn test examples stand among the drawn and among all training examples."""
     data = task_data(job)
-    keys = data.task.overlap_keys(test)
+    keys = data.task.overlap_keys(drawn(job, "test"))
     everything = data.task.overlap_keys(data.splits["train"])
-    return overlap(data.task.overlap_keys(train), keys) | {
+    return overlap(data.task.overlap_keys(drawn(job, "train")), keys) | {
         "share_in_whole_train": overlap(everything, keys)["share"]
     }
 
@@ -156,10 +169,13 @@ def sample(encoded: Encoded, size: int, seed: int) -> Encoded:
     return Encoded(inputs, {}, np.arange(len(chosen)), np.zeros(len(chosen), bool))
 
 
-def describe(entry: TaskEntry, base: Path) -> dict[str, Any]:
+def describe(entry: TaskEntry) -> dict[str, Any]:
     """The task as boards show it."""
-    spec = task_spec(entry, base, None, full=False)
-    return {key: spec[key] for key in ("name", "type", "max_length", "budget")} | {
+    return {
+        "name": entry.name or entry.id,
+        "type": entry.type,
+        "max_length": entry.max_length,
+        "budget": entry.budget.model_dump(),
         "licence": entry.licence,
         "url": entry.url,
         # said only where the suite sets it: most tasks have no windows

@@ -29,8 +29,7 @@ def score(job: Job, progress: Progress) -> dict[str, Any]:
     runtime = registry.runtimes.get(job.run["runtime"])()
     folder = model_folder(job)
     data = prepare.task_data(job)
-    test = prepare.split(job, "test", folder / "tokenizer.json" if folder else None)
-    train = prepare.split(job, "train", folder / "tokenizer.json" if folder else None)
+    test = prepare.split(job, "test", folder)
     runtime.prepare(job.artifact, job.exports)
     predictor = runtime.load(
         job.artifact, job.exports, device=job.run["device"], threads=job.run["threads"]
@@ -60,7 +59,7 @@ def score(job: Job, progress: Progress) -> dict[str, Any]:
         "observed": predictor.observed(),
         "size_mb": runtime.size_bytes(job.artifact, job.exports) / 1e6,
         "truncated_share": test.truncated_share,
-        "overlap": prepare.overlap_facts(job, train.examples, test.examples),
+        "overlap": prepare.overlap_facts(job),
     }
     facts |= _against_own(job, data.task, test, frame, logits)
     if not job.timing_inputs.is_file():
