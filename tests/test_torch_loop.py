@@ -10,13 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from harness.backends import batches
 from harness.backends.base import predict_all
-from harness.backends.torch import batches
 from harness.backends.torch.backend import TorchBackend
 from harness.backends.torch.losses import span_cross_entropy
 from harness.backends.torch.models import load
 from harness.backends.torch.optimiser import schedule
 from harness.backends.torch.runtime import TorchRuntime
+from harness.backends.torch.tensors import to_tensors
 from harness.errors import Diverged, RequestError, Unsupported
 from tests.torch_toys import accuracy, random_backbone, silent, toy, toy_request
 
@@ -152,10 +153,11 @@ def test_an_unknown_recipe_is_a_clear_error(tmp_path):
         TorchBackend().fit(request, silent)
 
 
+@pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("count", [1, 31, 32, 1000, 1025])
-def test_batches_hold_every_example_exactly_once(count):
+def test_batches_hold_every_example_exactly_once(count, mixed):
     lengths = np.random.default_rng(0).integers(1, 100, count)
-    drawn = batches.epoch_batches(lengths, 32, np.random.default_rng(1))
+    drawn = batches.epoch_batches(lengths, 32, np.random.default_rng(1), mixed=mixed)
     assert sorted(np.concatenate(drawn).tolist()) == list(range(count))
     assert len(drawn) == batches.steps_per_epoch(count, 32)
     assert max(map(len, drawn)) <= 32
@@ -173,6 +175,14 @@ def test_batches_of_similar_length_need_little_padding():
     assert padding < 0.06 * without
 
 
+def test_mixed_batches_hold_all_lengths():
+    lengths = np.sort(np.random.default_rng(0).geometric(0.05, 2048))
+    drawn = batches.epoch_batches(lengths, 32, np.random.default_rng(1), mixed=True)
+    means = [lengths[batch].mean() for batch in drawn]
+    # 64 means of 32 draws: their spread is that of means, not that of sorted blocks
+    assert 0.5 < np.std(means) / (lengths.std() / np.sqrt(32)) < 2
+
+
 def test_two_epochs_have_different_batches():
     lengths = np.full(64, 9)
     generator = np.random.default_rng(1)
@@ -183,7 +193,7 @@ def test_two_epochs_have_different_batches():
 
 def test_token_labels_are_padded_with_the_ignored_label():
     encoded = toy("token", 4, seed=0)
-    inputs, targets = batches.to_tensors(encoded, np.arange(4), "cpu")
+    inputs, targets = to_tensors(encoded, np.arange(4), "cpu")
     assert targets["labels"].shape == inputs["input_ids"].shape
     assert bool((targets["labels"][inputs["attention_mask"] == 0] == -100).all())
 

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from harness.backends.torch import attention, dropout, rows
+from harness.backends.torch import attention, dropout, packing, rows
 from harness.backends.torch.models import build
 from tests.torch_toys import VOCABULARY, artifact_info, random_backbone
 
@@ -76,6 +76,97 @@ def test_the_attention_computes_what_the_librarys_own_does(tmp_path, architectur
         ours_logits, theirs_logits = ours(ids, mask), theirs(ids, mask)
     real = mask.bool()
     torch.testing.assert_close(ours_logits[real], theirs_logits[real], rtol=0, atol=1e-6)
+
+
+@pytest.fixture
+def batch():
+    """Seven sequences of 2 to 9 tokens, three of them equally long, padded on the right."""
+    lengths = torch.tensor([4, 9, 2, 4, 7, 4, 3])
+    mask = (torch.arange(9) < lengths[:, None]).long()
+    ids = torch.randint(3, VOCABULARY, mask.shape, generator=torch.Generator().manual_seed(0))
+    return {"input_ids": ids * mask, "attention_mask": mask}
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "gpt2", "llama"])
+def test_packed_batches_give_the_hidden_states_and_gradients_of_padded_ones(
+    tmp_path, architecture, batch
+):
+    folder = random_backbone(tmp_path, architecture)
+    real = batch["attention_mask"].bool()
+    weights = torch.randn(int(real.sum()), 32, generator=torch.Generator().manual_seed(1))
+    hidden, gradients = {}, {}
+    for kind in ("packed", "padded"):
+        name = attention.register() if kind == "packed" else "sdpa"
+        model = build(artifact_info("token"), folder, dropout=0.0, attention=name).train()
+        if kind == "packed":
+            attention.install(model, dropout.MaskPools(0))
+            model.packing = packing.fitting(model.backbone, **batch)
+            assert model.packing is not None
+        hidden[kind] = model.hidden(**batch)[real]
+        (hidden[kind] * weights).sum().backward()
+        gradients[kind] = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    torch.testing.assert_close(hidden["packed"], hidden["padded"], rtol=1e-5, atol=1e-5)
+    assert gradients["packed"].keys() == gradients["padded"].keys()
+    for name, gradient in gradients["padded"].items():
+        torch.testing.assert_close(gradients["packed"][name], gradient, rtol=1e-4, atol=1e-4)
+
+
+def test_an_attention_that_cannot_be_packed_is_found_out(tmp_path, batch):
+    """DeBERTa has an attention of its own, with relative positions."""
+    folder = random_backbone(tmp_path, "deberta-v2")
+    model = build(artifact_info("token"), folder, dropout=0.0, attention=attention.register())
+    assert packing.fitting(model.backbone, **batch) is None
+    assert model.training  # as it was
+
+
+def test_a_packing_at_wrong_positions_is_found_out(tmp_path, batch, monkeypatch):
+    """RoBERTa counts positions from its padding id plus one; without that try, nothing agrees."""
+    folder = random_backbone(tmp_path, "roberta")
+    model = build(artifact_info("token"), folder, dropout=0.0, attention=attention.register())
+    right = packing.fitting(model.backbone, **batch)
+    assert right is not None and right.first_position == 1  # the toy's padding id is 0
+    model.backbone.config.pad_token_id = 1
+    assert packing.fitting(model.backbone, **batch) is None
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_attention_within_pieces_is_that_of_autograd(causal, rate, monkeypatch):
+    """Against the textbook formula, each sequence by itself, under the same dropout masks."""
+    heads, dim, scale = 2, 5, 0.7
+    monkeypatch.setattr(packing, "_PIECE", heads * 16 * 2)  # two sequences of 4 a piece
+    pack = packing.Packing(heads, 0)
+    lengths = [3, 4, 4, 4, 6]
+    at = packing.Layout(tuple(pack._pieces(lengths)))
+    assert at.pieces == ((0, 1, 3), (3, 2, 4), (11, 1, 4), (15, 1, 6))
+    generator = torch.Generator().manual_seed(0)
+    tokens = sum(lengths)
+    q, k, v, g = (torch.randn(1, heads, tokens, dim, generator=generator) for _ in range(4))
+    for x in (q, k, v):
+        x.requires_grad_()
+    output = packing.attend(
+        q, k, v, at, scale=scale, causal=causal, dropout=rate, pools=dropout.MaskPools(3)
+    )
+    output.backward(g.transpose(1, 2))
+    got = [x.grad.clone() for x in (q, k, v)]
+    for x in (q, k, v):
+        x.grad = None
+    pools, parts, start = dropout.MaskPools(3), [], 0
+    masks = [pools.mask(rate, torch.Size((n * heads, m, m))) for _, n, m in at.pieces]
+    each = [m.view(-1, heads, *m.shape[1:])[i] for m in masks for i in range(len(m) // heads)]
+    for length, keep in zip(lengths, each, strict=True):
+        part = slice(start, start + length)
+        scores = q[0, :, part] @ k[0, :, part].transpose(1, 2) * scale
+        if causal:
+            scores = scores + torch.full((length, length), -torch.inf).triu(1)
+        weights = torch.softmax(scores, -1)
+        parts.append((weights * keep if rate else weights) @ v[0, :, part])
+        start += length
+    expected = torch.cat(parts, 1)
+    expected.backward(g[0])
+    torch.testing.assert_close(output[0].transpose(0, 1), expected)
+    for mine, x in zip(got, (q, k, v), strict=True):
+        torch.testing.assert_close(mine, x.grad)
 
 
 def test_training_reached_rows_only_gives_the_weights_of_training_all(tmp_path):

@@ -24,6 +24,8 @@ def random_backbone(tmp_path: Path, architecture: str = "bert") -> Path:
     shared: dict[str, Any] = {"vocab_size": VOCABULARY, "pad_token_id": 0}
     own = {
         "bert": {"intermediate_size": 64, "max_position_embeddings": 32},
+        "roberta": {"intermediate_size": 64, "max_position_embeddings": 34},
+        "deberta-v2": {"intermediate_size": 64, "max_position_embeddings": 32},
         "gpt2": {"n_positions": 32, "bos_token_id": 1, "eos_token_id": 2},
         "llama": {
             "intermediate_size": 64,

@@ -75,6 +75,7 @@ class FitRequest:
     out: Path  # an empty folder for the artifact
     features_cache: Path  # folder for linear probes' features, one file per `features_key`
     features_key: str  # digest of all that the frozen features depend on, without the split
+    mixed_batches: bool = False  # see `harness.tasks.base.Task.mixed_batches`
 
 
 @dataclass

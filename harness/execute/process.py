@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.execute.environment import thread_environment
+from harness.execute.environment import worker_environment
 from harness.stages.job import Job
 
 #: lines of a dead worker's log that go into the record
@@ -89,7 +89,7 @@ class WorkerProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=(writer,),
-                env=thread_environment(self.threads),
+                env=worker_environment(self.threads),
                 text=True,
                 # Its own session: a Ctrl-C in the terminal reaches the parent alone, which then
                 # ends the worker in order.

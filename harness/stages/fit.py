@@ -60,6 +60,7 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
             out=scratch,
             features_cache=job.cache / "features",
             features_key=_features_key(job),
+            mixed_batches=data.task.mixed_batches,
         )
         report = backend.fit(request, progress)
     facts = asdict(report) | {

@@ -143,6 +143,10 @@ class Task(ABC):
     #: name of the metric that ranks
     primary: ClassVar[str]
     loss: ClassVar[Literal["cross_entropy", "token_cross_entropy", "span"]]
+    #: training batches of mixed instead of similar lengths, where one label stands for a sequence:
+    #: on Reuters R8 (480 documents, 30 steps) similar lengths cost 3 to 4 points of accuracy, ours
+    #: as well as Hugging Face's `group_by_length`
+    mixed_batches: ClassVar[bool] = False
     #: formats that this type reads unless the suite names another
     options: Mapping[str, Any]
 

@@ -33,6 +33,7 @@ class TextClassification(Task):
     version: ClassVar[int] = 1
     primary: ClassVar[str] = "accuracy"
     loss: ClassVar[Literal["cross_entropy", "token_cross_entropy", "span"]] = "cross_entropy"
+    mixed_batches: ClassVar[bool] = True
 
     def __init__(self, options: Mapping[str, Any], labels: Sequence[str] = ()) -> None:
         super().__init__(options, labels)

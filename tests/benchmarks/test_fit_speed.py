@@ -2,15 +2,19 @@
 
 Same examples, epochs, batch size, learning rate, schedule, dropout rate and seed. The arms take
 turns (A B B A ...), because the speed of a shared machine drifts; figures are medians of rounds.
-``BENCH_ROUNDS`` sets how often each arm trains, ``BENCH_THREADS`` with how many threads. CPU time
+Each training has a fresh process: ours with the environment of our worker, the other's with its
+own. ``BENCH_ROUNDS`` sets how often each arm trains, ``BENCH_THREADS`` with how many threads. CPU time
 is shown besides: neighbours on the machine disturb it less. Run with `make bench-speed`.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import statistics
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ from harness.backends.base import ArtifactInfo, FitRequest, predict_all
 from harness.backends.torch.backend import TorchBackend
 from harness.backends.torch.runtime import TorchRuntime
 from harness.backends.torch.threads import use_threads
+from harness.execute.environment import thread_environment, worker_environment
 from harness.stats.paired import paired_test
 from harness.suite import Settings
 from tests.benchmarks.conftest import Prepared
@@ -32,9 +37,31 @@ THREADS = int(os.environ.get("BENCH_THREADS", os.cpu_count() or 1))
 LEVEL = 0.05
 
 
-def train_here(
-    prepared: Prepared, settings: dict[str, Any], out: Path
-) -> tuple[float, list[np.ndarray]]:
+Trained = tuple[float, list[np.ndarray]]
+
+
+def in_fresh_process(
+    environment: dict[str, str], work: Callable[..., Trained], *arguments: Any
+) -> tuple[float, list[np.ndarray], float]:
+    """``work``'s answer, and the CPU seconds that its process took for it."""
+    before = dict(os.environ)
+    os.environ.update(environment)  # the process inherits it when it starts
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(_timed, work, *arguments).result()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _timed(work: Callable[..., Trained], *arguments: Any) -> tuple[float, list[np.ndarray], float]:
+    use_threads(THREADS)
+    begun = time.process_time()
+    seconds, logits = work(*arguments)
+    return seconds, logits, time.process_time() - begun
+
+
+def train_here(prepared: Prepared, settings: dict[str, Any], out: Path) -> Trained:
     """Seconds of training, and logits of the test split."""
     task, head = prepared.task, prepared.task.head
     info = ArtifactInfo(
@@ -58,6 +85,7 @@ def train_here(
         out=out,
         features_cache=out,
         features_key="",
+        mixed_batches=task.mixed_batches,
     )
     report = TorchBackend().fit(request, lambda *_: None)
     predictor = TorchRuntime().load(out, out, device="cpu", threads=THREADS)
@@ -87,16 +115,18 @@ def test_training_is_faster_at_no_loss_of_score(
 
     def run(arm: str, number: int) -> None:
         out = tmp_path / f"{arm}-{number}"
-        begun = time.process_time()
         if arm == "here":
-            taken, logits[arm] = train_here(prepared, settings, out)
-        else:
-            use_threads(THREADS)
-            taken, logits[arm] = train_with_trainer(
-                prepared, settings, out, group_by_length=group_by_length, bf16=dtype == "bfloat16"
+            answer = in_fresh_process(
+                worker_environment(THREADS), train_here, prepared, settings, out
             )
+        else:
+            answer = in_fresh_process(
+                thread_environment(THREADS), train_with_trainer,
+                prepared, settings, out, group_by_length, dtype == "bfloat16",
+            )  # fmt: skip
+        taken, logits[arm], spent = answer
         seconds[arm].append(taken)
-        cpu_seconds[arm].append(time.process_time() - begun)
+        cpu_seconds[arm].append(spent)
 
     def rounds() -> None:
         for number in range(ROUNDS):

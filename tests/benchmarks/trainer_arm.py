@@ -17,7 +17,7 @@ from tests.benchmarks.conftest import Prepared
 
 
 def train_with_trainer(
-    prepared: Prepared, settings: dict[str, Any], out: Path, *, group_by_length: bool, bf16: bool
+    prepared: Prepared, settings: dict[str, Any], out: Path, group_by_length: bool, bf16: bool
 ) -> tuple[float, list[np.ndarray]]:
     """Seconds of training, and logits of the test split.
 

@@ -1,4 +1,4 @@
-"""Attention whose dropout comes from a `MaskPool`, for training on a CPU.
+"""Attention for training on a CPU: dropout from a `MaskPool`, and packed batches.
 
 PyTorch's fused attention has no CPU kernel with dropout: it falls back to a decomposition that
 draws its masks one by one. This one is that decomposition, with the scale folded into the queries
@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.backends.torch import packing
 from harness.backends.torch.dropout import MaskPools
 
-NAME = "harness_pooled_dropout"
+NAME = "harness_cpu_training"
 
 
 def register() -> str:
@@ -22,8 +23,11 @@ def register() -> str:
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import eager_mask
 
-    AttentionInterface.register(NAME, pooled_dropout_attention)
-    AttentionMaskInterface.register(NAME, eager_mask)
+    def mask(*arguments: Any, **options: Any) -> Tensor | None:
+        return eager_mask(*arguments, **options) if packing.layout.get() is None else None
+
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, mask)
     return NAME
 
 
@@ -33,7 +37,7 @@ def install(model: nn.Module, pools: MaskPools) -> None:
         module._mask_pools = pools  # type: ignore[assignment]
 
 
-def pooled_dropout_attention(
+def attend(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -48,11 +52,18 @@ def pooled_dropout_attention(
     groups = query.shape[1] // key.shape[1]
     if groups > 1:  # grouped-query attention
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    pools: Any = getattr(module, "_mask_pools", None)
+    at = packing.layout.get()
+    if at is not None:
+        causal = bool(getattr(module, "is_causal", False))
+        output = packing.attend(
+            query, key, value, at, scale=scale, causal=causal, dropout=dropout, pools=pools
+        )
+        return output, None
     scores = torch.matmul(query * scale, key.transpose(-1, -2))
     if attention_mask is not None:
         scores = scores + attention_mask
     weights = torch.softmax(scores, dim=-1)
     if dropout > 0:
-        pools: Any = module._mask_pools
         weights = weights * pools.mask(dropout, weights.shape).to(weights.dtype)
     return torch.matmul(weights, value).transpose(1, 2).contiguous(), None

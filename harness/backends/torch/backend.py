@@ -21,7 +21,7 @@ class TorchBackend(Backend):
     name = "torch"
     kinds = ("transformer", "static-embeddings")
     libraries = ("torch", "transformers")
-    version = 1
+    version = 2
     runtime = "torch"
 
     def fit(self, request: FitRequest, progress: Progress) -> FitReport:

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from harness.backends.base import FitReport, FitRequest, Progress, lengths_of, predict_all
-from harness.backends.torch import attention, dropout, rows
-from harness.backends.torch.batches import endless_batches, steps_per_epoch, to_tensors
+from harness.backends.batches import endless_batches, steps_per_epoch
+from harness.backends.torch import attention, dropout, packing, rows
 from harness.backends.torch.losses import LOSSES
 from harness.backends.torch.models import FittedModel, HeadedModel, build, save
 from harness.backends.torch.optimiser import adamw, l1_norm, schedule, set_rates
 from harness.backends.torch.predictor import TorchPredictor
+from harness.backends.torch.tensors import to_tensors
 from harness.backends.torch.threads import check_device, reproducible, use_threads
 from harness.errors import Diverged, Unsupported
 from harness.tasks.base import Ragged
@@ -39,7 +40,7 @@ def train(request: FitRequest, progress: Progress) -> FitReport:
     use_threads(request.threads)
     assert request.model_folder is not None
     # on a GPU the library's own dropout and attention are fast
-    pooled_masks = request.device == "cpu" and request.model_kind == "transformer"
+    ours = request.device == "cpu" and request.model_kind == "transformer"
     with reproducible(request.seed, request.device):
         model = build(
             request.info,
@@ -47,14 +48,24 @@ def train(request: FitRequest, progress: Progress) -> FitReport:
             recipe=request.recipe,
             seed=request.seed,
             dropout=request.settings.get("dropout"),
-            attention=attention.register() if pooled_masks else "sdpa",
+            attention=attention.register() if ours else "sdpa",
         )
-        if pooled_masks:
+        if ours:
             attention.install(model, dropout.install(model, request.seed))
+            _pack(model, request)
         trainer = _Trainer(model.to(request.device), request)
         report = trainer.run(progress)
         save(model, request.info, request.out, request.model_folder)
     return report
+
+
+def _pack(model: HeadedModel, request: FitRequest) -> None:
+    """Let the model train on packed batches where that computes the same."""
+    order = np.argsort(lengths_of(request.train), kind="stable")
+    extremes = np.unique(np.concatenate([order[:4], order[-4:]]))
+    inputs, _ = to_tensors(request.train, extremes, "cpu")
+    assert isinstance(model, FittedModel)
+    model.packing = packing.fitting(model.backbone, **model.inputs(**inputs))
 
 
 @dataclass
@@ -145,7 +156,12 @@ class _Trainer:
         self.model.train()
         epoch, current, seen, share = _Epoch(), 0, 0, 0.0
         lengths = lengths_of(self.request.train)
-        batches = endless_batches(lengths, self.settings["batch_size"], self.request.seed)
+        batches = endless_batches(
+            lengths,
+            self.settings["batch_size"],
+            self.request.seed,
+            mixed=self.request.mixed_batches,
+        )
         begun = time.perf_counter()
         for step, (number, batch) in zip(range(self.total_steps), batches, strict=False):
             if number != current:

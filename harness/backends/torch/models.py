@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from harness.backends.base import ArtifactInfo
+from harness.backends.torch.packing import Packing
 from harness.errors import RequestError, Unsupported
 
 #: tokenizer files that travel with an artifact; only the first is required
@@ -106,17 +107,27 @@ class FittedModel(HeadedModel):
         config: Any = backbone.config
         # GPT-2 takes token types too, but as indices into its word embeddings
         self._has_token_types = getattr(config, "type_vocab_size", 0) > 0
+        #: set while training, where packed batches compute the same as padded ones
+        self.packing: Packing | None = None
         hidden = getattr(config, "hidden_size", None) or config.dim
         self._add_head(hidden, kind, outputs, pooling, dropout)
 
     def hidden(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> Tensor:
-        extra = {}
+        inputs = self.inputs(input_ids, attention_mask, token_type_ids)
+        if self.packing is not None and self.training:
+            return self.packing.hidden(self.backbone, **inputs)
+        return self.backbone(**inputs).last_hidden_state
+
+    def inputs(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """What the backbone takes of a batch."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if self._has_token_types and token_type_ids is not None:
-            extra["token_type_ids"] = token_type_ids
-        output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **extra)
-        return output.last_hidden_state
+            inputs["token_type_ids"] = token_type_ids
+        return inputs
 
 
 class StaticModel(HeadedModel):

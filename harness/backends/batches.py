@@ -1,0 +1,50 @@
+"""Which examples make a training batch: the same order for every framework."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+#: batches that are drawn together and sorted by length; more means less padding but less mixing
+BATCHES_PER_DRAW = 32
+
+
+def epoch_batches(
+    lengths: np.ndarray, batch_size: int, generator: np.random.Generator, *, mixed: bool = False
+) -> list[np.ndarray]:
+    """Indices of every example exactly once, in shuffled batches.
+
+    Batches are of similar length, or ``mixed``. Similar lengths leave little padding (58% of
+    CoNLL-2003's tokens at batch 32 otherwise), which suits tasks with labels on every token. Where
+    one label stands for a whole sequence, length often goes with it, and batches of similar length
+    are batches of similar labels: see `harness.tasks.base.Task.mixed_batches`.
+    """
+    order = generator.permutation(len(lengths))
+    draw = BATCHES_PER_DRAW * batch_size
+    batches: list[np.ndarray] = []
+    for start in range(0, len(order), draw):
+        drawn = order[start : start + draw]
+        if not mixed:
+            drawn = drawn[np.argsort(lengths[drawn], kind="stable")]
+        batches += [drawn[i : i + batch_size] for i in range(0, len(drawn), batch_size)]
+    return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def steps_per_epoch(examples: int, batch_size: int) -> int:
+    """Batches that `epoch_batches` makes (each draw may end in a smaller one)."""
+    draw = BATCHES_PER_DRAW * batch_size
+    full, rest = divmod(examples, draw)
+    return full * BATCHES_PER_DRAW + -(-rest // batch_size)
+
+
+def endless_batches(
+    lengths: np.ndarray, batch_size: int, seed: int, *, mixed: bool = False
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(epoch, indices) for ever, epoch counting from 0; the same for the same seed."""
+    generator = np.random.default_rng(seed)
+    epoch = 0
+    while True:
+        for batch in epoch_batches(lengths, batch_size, generator, mixed=mixed):
+            yield epoch, batch
+        epoch += 1
