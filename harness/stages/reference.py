@@ -36,7 +36,7 @@ def reference(job: Job, progress: Progress) -> dict[str, Any]:
     batch = pad(encoded, chosen)
     hidden = registry.backends.get(backend.reference)().hidden_states(folder, batch)
     buffer = io.BytesIO()
-    np.savez(buffer, hidden=hidden, **batch)
+    np.savez(buffer, allow_pickle=False, hidden=hidden, **batch)
     write_bytes(path, buffer.getvalue())
     progress("reference", 1, 1, "")
     return {"reference": str(path)}
