@@ -27,6 +27,8 @@ HOMES = {
     "transformers": "backends/torch",
     "onnxruntime": "backends/onnxruntime",
     "tensorflow": "backends/tensorflow",
+    "keras": "backends/tensorflow",
+    "keras_hub": "backends/tensorflow",
 }
 
 

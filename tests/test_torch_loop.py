@@ -15,9 +15,9 @@ from harness.backends.base import predict_all
 from harness.backends.torch.backend import TorchBackend
 from harness.backends.torch.losses import span_cross_entropy
 from harness.backends.torch.models import load
-from harness.backends.torch.optimiser import schedule
 from harness.backends.torch.runtime import TorchRuntime
 from harness.backends.torch.tensors import to_tensors
+from harness.backends.training import schedule
 from harness.errors import Diverged, RequestError, Unsupported
 from tests.torch_toys import accuracy, random_backbone, silent, toy, toy_request
 

@@ -119,13 +119,13 @@ def test_an_attention_that_cannot_be_packed_is_found_out(tmp_path, batch):
     assert model.training  # as it was
 
 
-def test_a_packing_at_wrong_positions_is_found_out(tmp_path, batch, monkeypatch):
+def test_a_packing_at_wrong_positions_is_found_out(tmp_path, batch):
     """RoBERTa counts positions from its padding id plus one; without that try, nothing agrees."""
     folder = random_backbone(tmp_path, "roberta")
     model = build(artifact_info("token"), folder, dropout=0.0, attention=attention.register())
     right = packing.fitting(model.backbone, **batch)
-    assert right is not None and right.first_position == 1  # the toy's padding id is 0
-    model.backbone.config.pad_token_id = 1
+    assert right is not None and right.first_position == 2  # the padding id is 1
+    model.backbone.config.pad_token_id = 3
     assert packing.fitting(model.backbone, **batch) is None
 
 

@@ -16,16 +16,26 @@ from harness.tasks.base import Encoded, Ragged
 VOCABULARY = 40
 
 
-def random_backbone(tmp_path: Path, architecture: str = "bert") -> Path:
-    """A neutral model folder: two layers, 32 wide, weights drawn from seed 0."""
+def random_backbone(tmp_path: Path, architecture: str = "bert", spread: float = 0.02) -> Path:
+    """A neutral model folder: two layers, 32 wide, weights drawn from seed 0 with this SD."""
     import torch
     from transformers import AutoConfig, AutoModel
 
     shared: dict[str, Any] = {"vocab_size": VOCABULARY, "pad_token_id": 0}
     own = {
         "bert": {"intermediate_size": 64, "max_position_embeddings": 32},
-        "roberta": {"intermediate_size": 64, "max_position_embeddings": 34},
+        "roberta": {
+            "intermediate_size": 64,
+            "max_position_embeddings": 34,
+            "pad_token_id": 1,
+        },
         "deberta-v2": {"intermediate_size": 64, "max_position_embeddings": 32},
+        "distilbert": {"hidden_dim": 64, "max_position_embeddings": 32},
+        "albert": {
+            "intermediate_size": 64,
+            "max_position_embeddings": 32,
+            "embedding_size": 16,
+        },
         "gpt2": {"n_positions": 32, "bos_token_id": 1, "eos_token_id": 2},
         "llama": {
             "intermediate_size": 64,
@@ -38,8 +48,8 @@ def random_backbone(tmp_path: Path, architecture: str = "bert") -> Path:
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
-        **shared,
-        **own,
+        initializer_range=spread,
+        **shared | own,
     )
     folder = tmp_path / architecture
     with torch.random.fork_rng():

@@ -76,6 +76,8 @@ class FitRequest:
     features_cache: Path  # folder for linear probes' features, one file per `features_key`
     features_key: str  # digest of all that the frozen features depend on, without the split
     mixed_batches: bool = False  # see `harness.tasks.base.Task.mixed_batches`
+    #: what the pretrained backbone computes in the framework that `Backend.reference` names
+    reference: Path | None = None
 
 
 @dataclass
@@ -105,10 +107,17 @@ class Backend(ABC):
     version: ClassVar[int]
     #: runtime that scores its fits unless the suite names others
     runtime: ClassVar[str]
+    #: the framework whose `hidden_states` a pretrained backbone must match before it may train;
+    #: none for the framework that checkpoints are published for
+    reference: ClassVar[str] = ""
 
     @abstractmethod
     def fit(self, request: FitRequest, progress: Progress) -> FitReport:
         """Train and leave an artifact in ``request.out``; raises `Diverged` or `Unsupported`."""
+
+    def hidden_states(self, model_folder: Path, batch: Batch) -> np.ndarray:
+        """What the pretrained backbone computes, (batch, length, hidden) float32."""
+        raise NotImplementedError
 
     def resolve_dtype(
         self, model_kind: str, model_folder: Path | None, device: str, threads: int

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from harness.backends.base import pad
+from harness.tasks.base import IGNORED_LABEL, Encoded, Ragged
+
 #: batches that are drawn together and sorted by length; more means less padding but less mixing
 BATCHES_PER_DRAW = 32
 
@@ -48,3 +51,21 @@ def endless_batches(
         for batch in epoch_batches(lengths, batch_size, generator, mixed=mixed):
             yield epoch, batch
         epoch += 1
+
+
+def padded_batch(
+    encoded: Encoded, features: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The padded inputs of a batch and its targets (per-token labels padded with -100)."""
+    inputs = pad(encoded, features)
+    targets: dict[str, np.ndarray] = {}
+    for name, values in encoded.targets.items():
+        if isinstance(values, Ragged):
+            rows = [values[i] for i in features]
+            padded = np.full(inputs["input_ids"].shape, IGNORED_LABEL, np.int64)
+            for target, row in zip(padded, rows, strict=True):
+                target[: len(row)] = row
+            targets[name] = padded
+        else:
+            targets[name] = values[features].astype(np.int64)
+    return inputs, targets

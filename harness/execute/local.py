@@ -183,10 +183,11 @@ class LocalExecutor:
         again = is_done(record) and _status(record) == "ok"
         if not again:
             write_json(record / "spec.json", fit.spec)
+        framework = fit.spec["framework"]
         try:
-            facts = self._worker(fit.spec["framework"], fit).call(
-                "fit", job, self.reporter.progress
-            )
+            if reference := registry.backends.get(framework).reference:
+                self._worker(reference, fit).call("reference", job, self.reporter.progress)
+            facts = self._worker(framework, fit).call("fit", job, self.reporter.progress)
         except StageFailed as failure:
             self._fail(record, failure, "fit", fit, None, outcome)
             return False

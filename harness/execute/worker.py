@@ -69,6 +69,10 @@ def work(stage: str, job_text: str, progress: Any) -> dict[str, Any]:
         from harness.stages.resolve import resolve
 
         return resolve(job, progress)
+    if stage == "reference":
+        from harness.stages.reference import reference
+
+        return reference(job, progress)
     if stage == "fit":
         from harness.stages.fit import fit
 

@@ -24,6 +24,7 @@ from harness.records.identity import digest
 from harness.stages import prepare
 from harness.stages.fetch import model_folder
 from harness.stages.job import Job
+from harness.stages.reference import reference_file
 from harness.tasks.base import Encoded, Examples, Task, take_rows
 
 #: Training examples on which the training score is computed; enough for a gap of 3 points.
@@ -61,6 +62,7 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
             features_cache=job.cache / "features",
             features_key=_features_key(job),
             mixed_batches=data.task.mixed_batches,
+            reference=reference_file(job) if backend.reference else None,
         )
         report = backend.fit(request, progress)
     facts = asdict(report) | {

@@ -3,8 +3,8 @@
 Same examples, epochs, batch size, learning rate, schedule, dropout rate and seed. The arms take
 turns (A B B A ...), because the speed of a shared machine drifts; figures are medians of rounds.
 Each training has a fresh process: ours with the environment of our worker, the other's with its
-own. ``BENCH_ROUNDS`` sets how often each arm trains, ``BENCH_THREADS`` with how many threads. CPU time
-is shown besides: neighbours on the machine disturb it less. Run with `make bench-speed`.
+own. ``BENCH_ROUNDS`` sets how often each arm trains, ``BENCH_THREADS`` with how many threads. CPU
+time is shown besides: neighbours on the machine disturb it less. Run with `make bench-speed`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness.backends.base import ArtifactInfo, Backend, FitReport, FitRequest, Progress
+import numpy as np
+
+from harness.backends.base import ArtifactInfo, Backend, Batch, FitReport, FitRequest, Progress
 from harness.errors import RequestError
 
 #: a training step on sequences like those of short documents: batch, tokens
@@ -34,6 +36,17 @@ class TorchBackend(Backend):
 
             return train(request, progress)
         raise RequestError(f"the framework `torch` has no recipe {request.recipe!r}")
+
+    def hidden_states(self, model_folder: Path, batch: Batch) -> np.ndarray:
+        import torch
+
+        from harness.backends.torch.models import FittedModel, build
+
+        info = ArtifactInfo("transformer", "torch", "", "token", 1, "mean", [""], 0)
+        model = build(info, model_folder).eval()
+        assert isinstance(model, FittedModel)
+        with torch.inference_mode():
+            return model.hidden(**{n: torch.from_numpy(a) for n, a in batch.items()}).numpy()
 
     def resolve_dtype(
         self, model_kind: str, model_folder: Path | None, device: str, threads: int

@@ -34,17 +34,6 @@ def adamw(model: HeadedModel, settings: dict[str, Any]) -> torch.optim.AdamW:
     )
 
 
-def schedule(step: int, total: int, warmup: float) -> float:
-    """Share of the peak learning rate at ``step`` of ``total`` (0-based): up, then down to 0.
-
-    Linear, as in Devlin et al. (2019), A.2; the first step is not wasted on a rate of 0.
-    """
-    rising = int(total * warmup)
-    if step < rising:
-        return (step + 1) / (rising + 1)
-    return (total - step) / max(total - rising, 1)
-
-
 def set_rates(optimiser: torch.optim.Optimizer, share: float) -> None:
     """Set every group's learning rate to a share of its peak."""
     for group in optimiser.param_groups:

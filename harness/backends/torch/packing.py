@@ -153,7 +153,7 @@ class _Attention(torch.autograd.Function):
     """softmax(q k^T * scale), dropped out, times v, for each piece; (tokens, heads, dim) each."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         query: Tensor,
         key: Tensor,
@@ -181,7 +181,7 @@ class _Attention(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, *weights = ctx.saved_tensors
         d_query, d_key, d_value = (
             torch.empty_like(x, memory_format=torch.contiguous_format) for x in (query, key, value)

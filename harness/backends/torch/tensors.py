@@ -6,25 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.backends.base import pad
-from harness.tasks.base import IGNORED_LABEL, Encoded, Ragged
+from harness.backends.batches import padded_batch
+from harness.tasks.base import Encoded
 
 
 def to_tensors(
     encoded: Encoded, features: np.ndarray, device: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The padded inputs of a batch and its targets (per-token labels padded with -100)."""
-    inputs: dict[str, np.ndarray] = pad(encoded, features)
-    targets: dict[str, np.ndarray] = {}
-    for name, values in encoded.targets.items():
-        if isinstance(values, Ragged):
-            rows = [values[i] for i in features]
-            padded = np.full(inputs["input_ids"].shape, IGNORED_LABEL, np.int64)
-            for target, row in zip(padded, rows, strict=True):
-                target[: len(row)] = row
-            targets[name] = padded
-        else:
-            targets[name] = values[features].astype(np.int64)
+    inputs, targets = padded_batch(encoded, features)
     return _send(inputs, device), _send(targets, device)
 
 

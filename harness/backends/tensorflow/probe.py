@@ -1,0 +1,33 @@
+"""Linear probes on features that TensorFlow computes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.backends import probe as shared
+from harness.backends.base import Batch, FitReport, FitRequest, Progress
+from harness.backends.tensorflow.model import build, save
+from harness.backends.tensorflow.predictor import signature
+
+
+def probe(request: FitRequest, progress: Progress) -> FitReport:
+    """Fit the head and write the artifact; raises `RequestError` for settings without meaning."""
+    import tensorflow as tf
+
+    shared.check(request)
+    assert request.model_folder is not None
+    model = build(request.info, request.model_folder, recipe="linear-probe", seed=request.seed)
+    traced: dict[str, object] = {}
+
+    def compute(batch: Batch) -> np.ndarray:
+        if "f" not in traced:
+            traced["f"] = tf.function(model.features, input_signature=[signature(batch)])
+        return traced["f"](batch).numpy()  # type: ignore[operator]
+
+    width = int(model.weight.shape[0])
+    params = sum(int(np.prod(v.shape)) for v in model.trainable()[:-2])
+    head, report = shared.probe(request, compute, width, params, progress)
+    model.weight.assign(head.weight.T)
+    model.bias.assign(head.bias)
+    save(model, request.out, request.model_folder)
+    return report

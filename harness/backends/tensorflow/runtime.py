@@ -1,0 +1,39 @@
+"""The runtimes `tensorflow` (a traced graph) and `tensorflow-xla` (that graph, compiled)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from harness.backends.base import Predictor, Runtime
+
+#: weights that an artifact may hold
+_WEIGHTS = ("model*.safetensors", "head.safetensors")
+
+
+class TensorFlowRuntime(Runtime):
+    name: ClassVar[str] = "tensorflow"
+    framework: ClassVar[str] = "tensorflow"
+    dtype: ClassVar[str] = "float32"
+    libraries: ClassVar[tuple[str, ...]] = ("tensorflow", "keras", "keras-hub")
+    version: ClassVar[int] = 1
+    needs: ClassVar[Literal["artifact", "onnx"]] = "artifact"
+    xla: ClassVar[bool] = False
+
+    def load(self, artifact: Path, exports: Path, *, device: str, threads: int) -> Predictor:
+        from harness.backends.tensorflow.threads import set_up
+
+        set_up(device, threads)
+        from harness.backends.tensorflow.model import load
+        from harness.backends.tensorflow.predictor import TensorFlowPredictor
+
+        return TensorFlowPredictor(load(artifact), device, xla=self.xla)
+
+    def size_bytes(self, artifact: Path, exports: Path) -> int:
+        files = {file for pattern in _WEIGHTS for file in artifact.glob(pattern)}
+        return sum(file.stat().st_size for file in files)
+
+
+class TensorFlowXlaRuntime(TensorFlowRuntime):
+    name: ClassVar[str] = "tensorflow-xla"
+    xla: ClassVar[bool] = True

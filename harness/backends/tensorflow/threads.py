@@ -1,0 +1,41 @@
+"""Threads, determinism and devices of TensorFlow in this process."""
+
+from __future__ import annotations
+
+import os
+
+from harness.errors import Unsupported
+
+
+def set_up(device: str, threads: int) -> None:
+    """Prepare this process; before anything of it computes. Raises `Unsupported`.
+
+    TensorFlow sizes its thread pools once, when it starts: a process serves one thread count.
+    """
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise Unsupported(
+            f"TensorFlow cannot be imported ({error}); pip install 'pretrained-harness[tensorflow]'"
+        ) from None
+    if threads:
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+        except RuntimeError:  # it runs already
+            if tf.config.threading.get_intra_op_parallelism_threads() != threads:
+                raise
+    gpus = tf.config.list_physical_devices("GPU")
+    if device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    elif not gpus:
+        raise Unsupported("TensorFlow sees no GPU")
+    tf.config.experimental.enable_op_determinism()
+
+
+def observed_threads() -> int:
+    import tensorflow as tf
+
+    return int(tf.config.threading.get_intra_op_parallelism_threads())

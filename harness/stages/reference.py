@@ -1,0 +1,52 @@
+"""What a pretrained backbone computes in its reference framework, for another one's parity gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import registry
+from harness.backends.base import Progress, lengths_of, pad
+from harness.records.files import write_bytes
+from harness.records.identity import digest
+from harness.stages import prepare
+from harness.stages.fetch import model_folder
+from harness.stages.job import Job
+
+#: examples of each kind, the shortest and the longest
+_EXAMPLES = 4
+
+
+def reference(job: Job, progress: Progress) -> dict[str, Any]:
+    """Write `reference_file` unless it is there: padded inputs and their hidden states."""
+    path = reference_file(job)
+    if path.is_file():
+        return {"reference": str(path)}
+    import io
+
+    progress("reference", 0, 1, "")
+    backend = registry.backends.get(job.spec["framework"])
+    folder = model_folder(job)
+    assert folder is not None
+    encoded = prepare.split(job, "train", folder).encoded
+    order = np.argsort(lengths_of(encoded), kind="stable")
+    chosen = np.unique(np.concatenate([order[:_EXAMPLES], order[-_EXAMPLES:]]))
+    batch = pad(encoded, chosen)
+    hidden = registry.backends.get(backend.reference)().hidden_states(folder, batch)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, hidden=hidden, **batch)
+    write_bytes(path, buffer.getvalue())
+    progress("reference", 1, 1, "")
+    return {"reference": str(path)}
+
+
+def reference_file(job: Job) -> Path:
+    """Where the comparison of a job's model on a job's data stands in the cache."""
+    spec, task = job.spec, job.spec["task"]
+    name = digest(
+        [spec["model"]["files"], task["data"]["train"], task["budget"], task["max_length"],
+         task["options"], task["stride"], spec["versions"]["prepare"]]
+    )  # fmt: skip
+    return job.cache / "references" / f"{name}.npz"

@@ -1,0 +1,233 @@
+"""TensorFlow computes, trains and hands back the same models as PyTorch, or refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from harness.backends.base import pad, predict_all
+from harness.backends.batches import padded_batch
+from harness.backends.parity import parity
+from harness.backends.torch.backend import TorchBackend
+from harness.backends.torch.export import export_onnx
+from harness.backends.torch.losses import LOSSES
+from harness.backends.torch.optimiser import adamw
+from harness.backends.torch.runtime import TorchRuntime
+from harness.errors import Unsupported
+from tests import tensorflow_side
+from tests.torch_toys import accuracy, random_backbone, silent, toy, toy_request
+
+pytestmark = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("tensorflow") is None
+        or importlib.util.find_spec("keras_hub") is None,
+        reason="needs the extra `tensorflow`",
+    ),
+    pytest.mark.timeout(600),
+]
+
+ARCHITECTURES = ["albert", "bert", "distilbert", "gpt2", "llama", "roberta"]
+
+
+@pytest.fixture(scope="module")
+def there():
+    """Runs a function in TensorFlow's process: two frameworks never share one."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, tensorflow_side.set_up) as pool:
+        yield lambda function, *arguments: pool.submit(function, *arguments).result()
+
+
+@pytest.fixture
+def request_for(tmp_path):
+    """A toy fit with the reference that the gate compares with."""
+
+    def make(architecture="bert", head="pooled", spread=0.02, **options):
+        folder = random_backbone(tmp_path, architecture, spread)
+        request = toy_request(tmp_path, folder, head, **options)
+        batch = pad(request.train, np.arange(8))
+        hidden = TorchBackend().hidden_states(folder, batch)
+        reference = tmp_path / f"reference-{architecture}.npz"
+        np.savez(reference, hidden=hidden, **batch)
+        return dataclasses.replace(
+            request, reference=reference, validation_score=None, train_score=None
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_backbone_passes_the_gate_and_comes_back_whole(there, request_for, architecture):
+    request = request_for(architecture, spread=0.2)
+    assert there(tensorflow_side.gate, request) < 1e-5
+    assert there(tensorflow_side.round_trip, request) == 0.0
+
+
+def test_positions_that_keras_counts_otherwise_are_caught(there, request_for):
+    """RoBERTa counts from its padding id plus one; KerasHub always from 2."""
+    request = request_for("roberta", spread=0.2)
+    config = json.loads((request.model_folder / "config.json").read_text())
+    (request.model_folder / "config.json").write_text(json.dumps(config | {"pad_token_id": 0}))
+    batch = pad(request.train, np.arange(8))
+    hidden = TorchBackend().hidden_states(request.model_folder, batch)
+    np.savez(request.reference, hidden=hidden, **batch)
+    with pytest.raises(Unsupported, match="parity gate"):
+        there(tensorflow_side.gate, request)
+
+
+@pytest.mark.parametrize("sabotage", ["activation", "epsilon", "transposed"])
+def test_a_sabotaged_conversion_is_caught(there, request_for, sabotage):
+    with pytest.raises(Unsupported, match=r"parity gate: .* differ from PyTorch's by \d"):
+        there(tensorflow_side.gate, request_for(spread=0.5), sabotage)
+
+
+def test_a_fit_stops_at_the_gate(there, request_for):
+    request = request_for()
+    with np.load(request.reference) as stored:
+        np.savez(request.reference, **dict(stored) | {"hidden": stored["hidden"] * 1.001})
+    with pytest.raises(Unsupported, match="parity gate"):
+        there(tensorflow_side.fit, request)
+
+
+def test_an_architecture_without_converter_is_unsupported(there, request_for):
+    with pytest.raises(Unsupported, match="deberta-v2"):
+        there(tensorflow_side.fit, request_for("deberta-v2"))
+
+
+@pytest.mark.parametrize("head", ["pooled", "token", "span"])
+def test_a_fine_tune_learns_and_scores_alike_in_every_runtime(there, request_for, tmp_path, head):
+    request = request_for(head=head, epochs=12, learning_rate=3e-3, dropout=0.0)
+    report = there(tensorflow_side.fit, request)
+    assert report.epochs[-1]["loss"] < 0.7 * report.epochs[0]["loss"]
+    assert report.notes["gate_rel_diff"] < 1e-5
+    own = there(tensorflow_side.predict, request.out, request, "tensorflow")
+    chance = {"pooled": 1 / 3, "token": 1 / 3, "span": 0.15}[head]
+    assert accuracy(request.validation, own) > chance + 0.2
+    export_onnx(request.out, tmp_path / "onnx")
+    from harness.backends.onnxruntime.float32 import OnnxRuntime
+
+    others = {
+        "tensorflow-xla": there(tensorflow_side.predict, request.out, request, "tensorflow-xla"),
+        "torch": predict_all(
+            TorchRuntime().load(request.out, request.out, device="cpu", threads=1),
+            request.validation,
+        ),
+        "onnxruntime": predict_all(
+            OnnxRuntime().load(request.out, tmp_path / "onnx", device="cpu", threads=1),
+            request.validation,
+        ),
+    }
+    for name, logits in others.items():
+        assert parity(own, logits)["parity_rel_diff"] < 1e-5, name
+
+
+def test_a_fit_in_pytorch_scores_alike_in_tensorflow(there, request_for, tmp_path):
+    request = request_for("roberta")
+    scored = dataclasses.replace(request, validation_score=lambda _: 0.5)
+    TorchBackend().fit(dataclasses.replace(scored, train_score=lambda _: 0.5), silent)
+    runtime = TorchRuntime().load(request.out, request.out, device="cpu", threads=1)
+    own = predict_all(runtime, request.validation)
+    theirs = there(tensorflow_side.predict, request.out, request, "tensorflow")
+    assert parity(own, theirs)["parity_rel_diff"] < 1e-5
+
+
+def test_the_same_seed_gives_the_same_weights(there, request_for):
+    request = request_for(epochs=2)
+    files = []
+    for name in ("first", "again"):
+        out = request.out.with_name(name)
+        out.mkdir()
+        there(tensorflow_side.fit, dataclasses.replace(request, out=out))
+        files.append([(out / f).read_bytes() for f in ("model.safetensors", "head.safetensors")])
+    assert files[0] == files[1]
+
+
+def test_probes_of_both_frameworks_are_one(there, request_for, tmp_path):
+    request = request_for(head="token", recipe="linear-probe", C=0.5)
+    report = there(tensorflow_side.fit, request)
+    assert report.trained_params == 3 * 32 + 3
+    theirs = there(tensorflow_side.predict, request.out, request, "tensorflow")
+    out = tmp_path / "torch"
+    out.mkdir()
+    mine = dataclasses.replace(
+        request, out=out, features_cache=tmp_path / "other", validation_score=lambda _: 0.5,
+        train_score=lambda _: 0.5,
+    )  # fmt: skip
+    TorchBackend().fit(mine, silent)
+    runtime = TorchRuntime().load(out, out, device="cpu", threads=1)
+    own = predict_all(runtime, request.validation)
+    # both stop within the solver's tolerance of one optimum
+    assert parity(own, theirs)["parity_rel_diff"] < 1e-2
+
+
+def test_scratch_draws_other_weights_than_the_checkpoint(there, request_for):
+    from safetensors.torch import load_file
+
+    request = request_for(recipe="scratch", epochs=1)
+    there(tensorflow_side.fit, request)
+    old = load_file(request.model_folder / "model.safetensors")
+    new = load_file(request.out / "model.safetensors")
+    name = "encoder.layer.0.attention.self.query.weight"
+    assert np.corrcoef(old[name].flatten(), new[name].flatten())[0, 1] < 0.2
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("head", ["pooled", "token", "span"])
+def test_losses_are_those_of_pytorch(there, head, smoothing):
+    name = {"pooled": "cross_entropy", "token": "token_cross_entropy", "span": "span"}[head]
+    inputs, targets = padded_batch(toy(head, 6, seed=3), np.arange(6))
+    shape = (
+        (6, 3) if head == "pooled" else (*inputs["input_ids"].shape, 3 if head == "token" else 2)
+    )
+    logits = np.random.default_rng(0).normal(0, 3, shape).astype(np.float32)
+
+    class Fixed(torch.nn.Module):
+        """A model whose features are the logits."""
+
+        head = dropout = torch.nn.Identity()
+
+        def forward(self, **_):
+            return torch.from_numpy(logits)
+
+        features = forward
+
+    tensors = ({n: torch.from_numpy(a) for n, a in part.items()} for part in (inputs, targets))
+    expected = float(LOSSES[name](Fixed(), *tensors, smoothing))
+    got = there(tensorflow_side.loss, name, logits, inputs, targets, smoothing)
+    assert got == pytest.approx(expected, rel=1e-5)
+
+
+def test_updates_are_those_of_pytorch(there):
+    generator = np.random.default_rng(0)
+    weight = generator.normal(size=(4, 3)).astype(np.float32)
+    bias = generator.normal(size=3).astype(np.float32)
+    gradients = [
+        (generator.normal(size=(4, 3)).astype(np.float32), generator.normal(size=3).astype("f4"))
+        for _ in range(5)
+    ]
+
+    class Head(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(3, 4)
+
+    model = Head()
+    with torch.no_grad():
+        model.head.weight.copy_(torch.from_numpy(weight))
+        model.head.bias = torch.nn.Parameter(torch.from_numpy(bias.copy()))
+    optimiser = adamw(model, {"learning_rate": 1e-2, "weight_decay": 0.1})
+    for step, (by_weight, by_bias) in enumerate(gradients):
+        for group in optimiser.param_groups:
+            group["lr"] = 1e-2 * (1.0 - 0.1 * step)
+        model.head.weight.grad = torch.from_numpy(by_weight)
+        model.head.bias.grad = torch.from_numpy(by_bias)
+        optimiser.step()
+    got = there(tensorflow_side.adamw, weight, bias, gradients)
+    np.testing.assert_allclose(got[0], model.head.weight.detach(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(got[1], model.head.bias.detach(), rtol=1e-5, atol=1e-6)
