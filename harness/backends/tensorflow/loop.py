@@ -12,6 +12,8 @@ from harness.backends.batches import padded_batch
 from harness.backends.tensorflow.losses import LOSSES
 from harness.backends.tensorflow.model import TensorFlowModel, build, save
 from harness.backends.tensorflow.predictor import TensorFlowPredictor, signature
+from harness.backends.tensorflow.rows import TrainedRows
+from harness.tasks.base import Ragged
 
 #: parts of a batch of mixed lengths, each padded to its own longest sequence. Their losses add up
 #: to the batch's, so the update is the same; without them R8's batches are a third padding
@@ -30,6 +32,7 @@ def train(request: FitRequest, progress: Progress) -> FitReport:
     )
     stepper = TensorFlowStepper(model, request)
     report = training.train(stepper, request, progress)
+    stepper.predictor()  # the weights stand in the model
     save(model, request.out, request.model_folder)
     return report
 
@@ -41,13 +44,26 @@ class TensorFlowStepper(training.Stepper):
         import tensorflow as tf
 
         self.model, self.request = model, request
-        self.variables = model.trainable()
-        self.params = self.trained_params = sum(int(np.prod(v.shape)) for v in self.variables)
+        whole = model.trainable()
+        self.params = self.trained_params = sum(int(np.prod(v.shape)) for v in whole)
+        self.rows = self._limit_rows()
+        self.variables = whole
+        if self.rows is not None:
+            table = self.rows.table.value
+            self.variables = [self.rows.rows, *(v for v in whole if v is not table)]
         self.share = tf.Variable(0.0, trainable=False)
         self.optimiser = _AdamW(self.variables, model, request.settings)
         self.lengths = lengths_of(request.train)
         self._traced: dict[int, Any] = {}
         self._predictor = TensorFlowPredictor(model, request.device)
+
+    def _limit_rows(self) -> TrainedRows | None:
+        """Not with L1, which pulls on unreached rows too."""
+        if self.request.settings["l1"] or not hasattr(self.model.backbone, "token_embedding"):
+            return None
+        ids = self.request.train.inputs["input_ids"]
+        assert isinstance(ids, Ragged)
+        return TrainedRows(self.model, np.unique(ids.values))
 
     def step(self, batch: np.ndarray, share: float) -> Any:
         self.share.assign(share)
@@ -59,7 +75,11 @@ class TensorFlowStepper(training.Stepper):
             self._traced[len(parts)] = tf.function(
                 self._update, input_signature=[(one,) * len(parts)]
             )
-        return self._traced[len(parts)](tuple(parts))
+        loss = self._traced[len(parts)](tuple(parts))
+        if self.rows:
+            settings = self.request.settings
+            self.rows.decay(1.0 - settings["learning_rate"] * share * settings["weight_decay"])
+        return loss
 
     def _parts(self, batch: np.ndarray) -> list[np.ndarray]:
         if not self.request.mixed_batches or len(batch) < 2 * _PARTS:
@@ -70,6 +90,8 @@ class TensorFlowStepper(training.Stepper):
         import tensorflow as tf
 
         settings = self.request.settings
+        if self.rows:
+            self.rows.training = True
         with tf.GradientTape() as tape:
             sums, counts = zip(*(self._loss(*part) for part in parts), strict=True)
             loss = tf.add_n(sums) / tf.maximum(tf.add_n(counts), 1.0)
@@ -77,6 +99,8 @@ class TensorFlowStepper(training.Stepper):
             if settings["l1"]:
                 weights = [v for v in self.variables if len(v.shape) > 1]
                 objective += settings["l1"] * tf.add_n([tf.reduce_sum(abs(v)) for v in weights])
+        if self.rows:
+            self.rows.training = False
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(objective, self.variables)]
         if settings["clip_norm"]:
             gradients, _ = tf.clip_by_global_norm(gradients, settings["clip_norm"])
@@ -92,14 +116,20 @@ class TensorFlowStepper(training.Stepper):
         return [float(handle) for handle in handles]
 
     def predictor(self) -> Predictor:
+        if self.rows:
+            self.rows.sync()
         return self._predictor
 
     def snapshot(self) -> list[np.ndarray]:
-        return [variable.numpy() for variable in self.variables]
+        if self.rows:
+            self.rows.sync()
+        return [variable.numpy() for variable in self.model.trainable()]
 
     def restore(self, state: list[np.ndarray]) -> None:
-        for variable, values in zip(self.variables, state, strict=True):
+        for variable, values in zip(self.model.trainable(), state, strict=True):
             variable.assign(values)
+        if self.rows:
+            self.rows.reload()
 
 
 class _AdamW:
@@ -122,17 +152,31 @@ class _AdamW:
         self.count = tf.Variable(0.0, trainable=False)
 
     def apply(self, gradients: list[Any], share: Any) -> None:
+        """One update at ``share`` of the peak rates."""
         import tensorflow as tf
 
         beta1, beta2, epsilon = 0.9, 0.999, 1e-8
         count = self.count.assign_add(1.0)
-        correction1 = 1.0 - tf.pow(beta1, count)
-        correction2 = tf.sqrt(1.0 - tf.pow(beta2, count))
+        power1, power2 = tf.pow(beta1, count), tf.pow(beta2, count)
+        # the kernel adds its epsilon before the second moment's bias is corrected
+        epsilon_hat = epsilon * tf.sqrt(1.0 - power2)
         for variable, gradient, m, v, peak, decay in zip(
             self.variables, gradients, self.first, self.second, self.rates, self.decays, strict=True
         ):
             rate = peak * share
-            m_new = m.assign(beta1 * m + (1.0 - beta1) * gradient)
-            v_new = v.assign(beta2 * v + (1.0 - beta2) * tf.square(gradient))
-            step = rate / correction1 * m_new / (tf.sqrt(v_new) / correction2 + epsilon)
-            variable.assign(variable * (1.0 - rate * decay) - step)
+            if decay:
+                variable.assign(variable * (1.0 - rate * decay))
+            # one pass over the memory; written out in single operations a step takes twice as long
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=m.handle,
+                v=v.handle,
+                beta1_power=power1,
+                beta2_power=power2,
+                lr=rate,
+                beta1=beta1,
+                beta2=beta2,
+                epsilon=epsilon_hat,
+                grad=gradient,
+                use_locking=True,
+            )

@@ -23,7 +23,8 @@ def set_up(device: str, threads: int) -> None:
     if threads:
         try:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
-            tf.config.threading.set_inter_op_parallelism_threads(1)
+            # parts of a batch are computed side by side
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
         except RuntimeError:  # it runs already
             if tf.config.threading.get_intra_op_parallelism_threads() != threads:
                 raise
