@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from harness.boards.board import build, render
+from harness.boards.columns import COLUMNS
 from harness.boards.definition import Definition, load_definition
 from harness.boards.render_html import render_html
 from harness.boards.render_markdown import escape, render_markdown
@@ -154,6 +155,20 @@ def test_an_int8_runtime_is_said_to_hold_other_weights(results: Path) -> None:
     text = render_markdown(build(results).page)
     int8 = [line for line in text.splitlines() if "| onnxruntime-int8 " in line and "cpu" in line]
     assert int8 and all("int8 (other weights)" in line for line in int8)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "difference", "shown"),
+    [
+        ("float32", 9e-6, "9.0e-06"),
+        ("float32", 2e-5, "2.0e-05 (too far apart)"),
+        ("int8", 3e-2, "3.0e-02"),
+        ("float32", None, "-"),
+    ],
+)
+def test_a_float32_runtime_that_computes_another_model_is_marked(dtype, difference, shown) -> None:
+    cell = COLUMNS["parity"].cell({"dtype": dtype, "parity_rel_diff": difference}, {})
+    assert cell.text == shown
 
 
 def test_the_shipped_definition_is_the_default_one() -> None:

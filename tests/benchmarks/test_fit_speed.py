@@ -9,12 +9,8 @@ time is shown besides: neighbours on the machine disturb it less. Run with `make
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import statistics
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,41 +20,16 @@ import pytest
 from harness.backends.base import ArtifactInfo, FitRequest, predict_all
 from harness.backends.torch.backend import TorchBackend
 from harness.backends.torch.runtime import TorchRuntime
-from harness.backends.torch.threads import use_threads
 from harness.execute.environment import thread_environment, worker_environment
 from harness.stats.paired import paired_test
 from harness.suite import Settings
 from tests.benchmarks.conftest import Prepared
+from tests.benchmarks.processes import THREADS, Trained, in_fresh_process
 from tests.benchmarks.trainer_arm import train_with_trainer
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "2"))
-THREADS = int(os.environ.get("BENCH_THREADS", os.cpu_count() or 1))
 #: a paired test below this level would say that the faster training is worse
 LEVEL = 0.05
-
-
-Trained = tuple[float, list[np.ndarray]]
-
-
-def in_fresh_process(
-    environment: dict[str, str], work: Callable[..., Trained], *arguments: Any
-) -> tuple[float, list[np.ndarray], float]:
-    """``work``'s answer, and the CPU seconds that its process took for it."""
-    before = dict(os.environ)
-    os.environ.update(environment)  # the process inherits it when it starts
-    try:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            return pool.submit(_timed, work, *arguments).result()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-def _timed(work: Callable[..., Trained], *arguments: Any) -> tuple[float, list[np.ndarray], float]:
-    use_threads(THREADS)
-    begun = time.process_time()
-    seconds, logits = work(*arguments)
-    return seconds, logits, time.process_time() - begun
 
 
 def train_here(prepared: Prepared, settings: dict[str, Any], out: Path) -> Trained:

@@ -12,8 +12,10 @@ from torch import nn
 
 from harness.backends.base import predict_all
 from harness.backends.torch.predictor import TorchPredictor
+from harness.backends.torch.threads import use_threads
 from harness.tasks.base import Encoded
 from tests.benchmarks.conftest import Prepared
+from tests.benchmarks.processes import THREADS
 
 
 def train_with_trainer(
@@ -27,6 +29,7 @@ def train_with_trainer(
     import transformers
     from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments, logging
 
+    use_threads(THREADS)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     head = prepared.task.head

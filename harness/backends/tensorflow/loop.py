@@ -9,6 +9,7 @@ import numpy as np
 from harness.backends import training
 from harness.backends.base import FitReport, FitRequest, Predictor, Progress, lengths_of
 from harness.backends.batches import padded_batch
+from harness.backends.tensorflow.dropout import PooledDropout
 from harness.backends.tensorflow.losses import LOSSES
 from harness.backends.tensorflow.model import TensorFlowModel, build, save
 from harness.backends.tensorflow.predictor import TensorFlowPredictor, signature
@@ -51,9 +52,14 @@ class TensorFlowStepper(training.Stepper):
         if self.rows is not None:
             table = self.rows.table.value
             self.variables = [self.rows.rows, *(v for v in whole if v is not table)]
+        self.dropout: PooledDropout | None = None
+        self.lengths = lengths_of(request.train)
+        if request.device == "cpu":
+            longest = np.array([self.lengths.max()] * request.settings["batch_size"])
+            largest = max(self._elements(part) for part in self._parts_of(longest))
+            self.dropout = PooledDropout(model, request.seed, largest)
         self.share = tf.Variable(0.0, trainable=False)
         self.optimiser = _AdamW(self.variables, model, request.settings)
-        self.lengths = lengths_of(request.train)
         self._traced: dict[int, Any] = {}
         self._predictor = TensorFlowPredictor(model, request.device)
 
@@ -76,15 +82,32 @@ class TensorFlowStepper(training.Stepper):
                 self._update, input_signature=[(one,) * len(parts)]
             )
         loss = self._traced[len(parts)](tuple(parts))
+        if self.dropout:
+            used = (self._elements(self.lengths[part]) for part in self._parts(batch))
+            self.dropout.advance(self._layers * sum(used))
         if self.rows:
             settings = self.request.settings
             self.rows.decay(1.0 - settings["learning_rate"] * share * settings["weight_decay"])
         return loss
 
     def _parts(self, batch: np.ndarray) -> list[np.ndarray]:
+        return self._parts_of(batch[np.argsort(self.lengths[batch], kind="stable")])
+
+    def _parts_of(self, batch: np.ndarray) -> list[np.ndarray]:
         if not self.request.mixed_batches or len(batch) < 2 * _PARTS:
             return [batch]
-        return np.array_split(batch[np.argsort(self.lengths[batch], kind="stable")], _PARTS)
+        return np.array_split(batch, _PARTS)
+
+    def _elements(self, lengths: np.ndarray) -> int:
+        """Factors that the dropout of one layer takes for sequences of these lengths."""
+        backbone = self.model.backbone
+        heads = getattr(backbone, "num_heads", None) or getattr(backbone, "num_query_heads", 1)
+        width, longest = int(self.model.weight.shape[0]), int(lengths.max())
+        return len(lengths) * longest * (heads * longest + 2 * width)
+
+    @property
+    def _layers(self) -> int:
+        return int(getattr(self.model.backbone, "num_layers", 1))
 
     def _update(self, parts: Any) -> Any:
         import tensorflow as tf

@@ -47,7 +47,16 @@ class TensorFlowModel:
         drawn = np.random.default_rng(seed).normal(0.0, _HEAD_STD, (width, info.outputs))
         self.weight = tf.Variable(drawn.astype(np.float32), name="head_weight")
         self.bias = tf.Variable(np.zeros(info.outputs, np.float32), name="head_bias")
-        self._seeds = tf.random.Generator.from_seed(seed)
+        seeds = tf.random.Generator.from_seed(seed)
+
+        def dropout(features: Any, training: bool = False) -> Any:
+            if not training or not head_dropout:
+                return features
+            drawn = seeds.make_seeds(1)[:, 0]
+            return tf.nn.experimental.stateless_dropout(features, head_dropout, drawn)
+
+        #: before the head; training on a CPU puts a faster one in its place
+        self.dropout = dropout
 
     def hidden(self, inputs: Inputs, training: bool = False) -> Any:
         """Last hidden states, (batch, length, hidden), float32."""
@@ -82,10 +91,7 @@ class TensorFlowModel:
         """(batch, outputs) for pooled heads, else (batch, length, outputs)."""
         import tensorflow as tf
 
-        features = self.features(inputs, training)
-        if training and self.head_dropout:
-            seed = self._seeds.make_seeds(1)[:, 0]
-            features = tf.nn.experimental.stateless_dropout(features, self.head_dropout, seed)
+        features = self.dropout(self.features(inputs, training), training=training)
         return tf.tensordot(features, self.weight, 1) + self.bias
 
     def trainable(self) -> list[Any]:

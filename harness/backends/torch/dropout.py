@@ -2,62 +2,43 @@
 
 PyTorch draws a CPU mask with one Bernoulli trial after the other: 25.7 ms for the attention
 probabilities of one MiniLM layer (32 x 12 x 64 x 64), where the multiplication takes 0.5 ms. Here
-16 random bits an element are drawn in bulk (1.3 ms), compared with a threshold, and kept as a pool
-of ready factors, 0 or 1/keep, from which each call takes a slice at a random offset. A mask is then
-a view: it costs no memory for the backward pass either.
-
-Rates are exact to 1/65536 and the factors are scaled by the *realised* rate, so that expectations
-are kept exactly. A pool is redrawn after each of its elements has served `_REUSE` times on average;
+factors are drawn in bulk (1.3 ms, see `harness.backends.masks`) and kept as a pool from which each
+call takes a slice at a random offset. A mask is then a view: it costs no memory for the backward
+pass either. A pool is redrawn after each of its elements has served `REUSE` times on average;
 until then masks at different offsets are shifted windows of the same bits.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-#: elements of a pool; 16 MiB of float32. Large against one mask, small against the machine
-_POOL = 1 << 22
-#: uses of an element before its pool is redrawn: drawing costs 6% of a MiniLM step without reuse
-_REUSE = 4
-_STEPS = 1 << 16
+from harness.backends.masks import POOL, REUSE, MaskSource
 
 
 class MaskPool:
     """Random dropout factors for one rate, drawn from ``seed`` alone."""
 
     def __init__(self, rate: float, seed: int) -> None:
-        self._threshold = round(rate * _STEPS)
-        if not 0 <= self._threshold < _STEPS:
-            raise ValueError(f"dropout rate {rate} is not in [0, 1)")
-        self._bits = np.random.SFC64(seed)
+        self._source = MaskSource(rate, seed)
         self._factors = torch.empty(0)
         self._left = 0
 
     @property
     def rate(self) -> float:
         """The realised rate: the asked one, rounded to 1/65536."""
-        return self._threshold / _STEPS
+        return self._source.rate
 
     def mask(self, shape: torch.Size) -> Tensor:
         """Factors of the given shape, each 0 with probability `rate`, else 1 / (1 - rate)."""
         count = shape.numel()
         if self._left < count or len(self._factors) < 2 * count:
-            self._redraw(max(_POOL, 2 * count))
+            # a new tensor, never in place: earlier masks still wait for their backward pass
+            self._factors = torch.from_numpy(self._source.draw(max(POOL, 2 * count)))
+            self._left = len(self._factors) * REUSE
         self._left -= count
-        # the multiply-shift of 32 random bits is uniform over offsets to within 2**-10
-        room = len(self._factors) - count + 1
-        offset = ((int(self._bits.random_raw()) >> 32) * room) >> 32
+        offset = self._source.offset(len(self._factors) - count + 1)
         return self._factors[offset : offset + count].view(shape)
-
-    def _redraw(self, size: int) -> None:
-        size += -size % 4  # 64 random bits serve four elements
-        draws = self._bits.random_raw(size // 4).view(np.uint16)
-        # a new tensor, never in place: earlier masks still wait for their backward pass
-        kept = torch.from_numpy(draws >= self._threshold)
-        self._factors = kept * (1.0 / (1.0 - self.rate))
-        self._left = size * _REUSE
 
 
 class MaskPools:

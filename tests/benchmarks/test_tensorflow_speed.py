@@ -1,0 +1,134 @@
+"""Fine-tuning MiniLM in TensorFlow here and with plain Keras `model.fit`: same work, less time.
+
+Same documents, epochs, batch size, learning rate and dropout; the arms take turns, each training in
+a fresh process, its first, tracing step included. Run with `make bench-speed`.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.backends.base import ArtifactInfo, FitRequest, lengths_of, pad
+from harness.execute.environment import thread_environment, worker_environment
+from harness.suite import Settings
+from tests.benchmarks.conftest import Prepared
+from tests.benchmarks.processes import THREADS, in_fresh_process
+
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "2"))
+
+
+def train_here(prepared: Prepared, settings: dict[str, Any], out: Path) -> tuple[float, list[Any]]:
+    """Seconds of training; no logits."""
+    from harness.backends.tensorflow.loop import train
+    from harness.backends.tensorflow.threads import set_up
+
+    set_up("cpu", THREADS)
+    task, head = prepared.task, prepared.task.head
+    info = ArtifactInfo(
+        "transformer", "tensorflow", task.type, head.kind, head.outputs, "mean", task.labels,
+        prepared.max_length,
+    )  # fmt: skip
+    request = FitRequest(
+        model_kind="transformer",
+        model_folder=prepared.folder,
+        recipe="fine-tune",
+        settings=settings,
+        loss=task.loss,
+        info=info,
+        train=prepared.encoded["train"],
+        validation=prepared.encoded["validation"],
+        validation_score=lambda logits: float("nan"),
+        train_score=lambda logits: float("nan"),
+        device="cpu",
+        threads=THREADS,
+        seed=1,
+        out=out,
+        features_cache=out,
+        features_key="",
+        mixed_batches=task.mixed_batches,
+    )
+    report = train(request, lambda *_: None)
+    return report.seconds, [report.epochs[-1]["loss"]]
+
+
+def train_with_keras(
+    prepared: Prepared, settings: dict[str, Any], out: Path
+) -> tuple[float, list[Any]]:
+    """KerasHub's backbone, mean pooling and a dense layer, padded as its preprocessors pad."""
+    from harness.backends.tensorflow.threads import set_up
+
+    set_up("cpu", THREADS)
+    import keras
+    import keras_hub
+
+    keras.utils.set_random_seed(1)
+    backbone = keras_hub.models.BertBackbone.from_preset(str(prepared.folder), dropout=0.1)
+    hidden = backbone.output["sequence_output"]
+    mask = keras.ops.cast(backbone.inputs[1], "bool")
+    assert backbone.inputs[1].name == "padding_mask"
+    pooled = keras.layers.GlobalAveragePooling1D()(hidden, mask=mask)
+    logits = keras.layers.Dense(prepared.task.head.outputs)(keras.layers.Dropout(0.1)(pooled))
+    model = keras.Model(backbone.inputs, logits)
+    model.compile(
+        keras.optimizers.AdamW(settings["learning_rate"], weight_decay=0.01, global_clipnorm=1.0),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    encoded = prepared.encoded["train"]
+    batch = pad(encoded, np.arange(len(encoded)))
+    room = ((0, 0), (0, prepared.max_length - int(lengths_of(encoded).max())))
+    arrays = {
+        "token_ids": np.pad(batch["input_ids"], room),
+        "padding_mask": np.pad(batch["attention_mask"], room),
+        "segment_ids": np.pad(np.zeros_like(batch["input_ids"]), room),
+    }
+    begun = time.perf_counter()
+    history = model.fit(
+        arrays,
+        encoded.targets["labels"],
+        batch_size=settings["batch_size"],
+        epochs=int(settings["epochs"]),
+        verbose=0,
+    )
+    return time.perf_counter() - begun, [history.history["loss"][-1]]
+
+
+@pytest.mark.benchmark_speed
+def test_training_in_tensorflow_is_no_slower_than_model_fit(topics, tmp_path, benchmark, capsys):
+    pytest.importorskip("tensorflow")
+    settings = Settings(epochs=2, learning_rate=2e-4, batch_size=16).model_dump()
+    settings["fit_dtype"] = "float32"
+    seconds: dict[str, list[float]] = {"here": [], "keras": []}
+    losses: dict[str, float] = {}
+
+    def rounds() -> None:
+        for number in range(ROUNDS):
+            for arm in ("here", "keras") if number % 2 == 0 else ("keras", "here"):
+                environment = (worker_environment if arm == "here" else thread_environment)(THREADS)
+                work = train_here if arm == "here" else train_with_keras
+                out = tmp_path / f"{arm}-{number}"
+                out.mkdir()
+                taken, (losses[arm],), _ = in_fresh_process(
+                    environment, work, topics, settings, out
+                )
+                seconds[arm].append(taken)
+
+    benchmark.pedantic(rounds, rounds=1, iterations=1)
+    medians = {arm: statistics.median(values) for arm, values in seconds.items()}
+    work_done = len(topics.encoded["train"]) * settings["epochs"]
+    ratio = medians["keras"] / medians["here"]
+    benchmark.extra_info.update({"ratio": ratio, "seconds": seconds, "losses": losses})
+    with capsys.disabled():
+        print(
+            f"\nTensorFlow: here {work_done / medians['here']:.1f} examples/s, model.fit "
+            f"{work_done / medians['keras']:.1f}, ratio {ratio:.2f} (wanted 1.0); last epoch's "
+            f"loss {losses['here']:.3f} and {losses['keras']:.3f}"
+        )
+    assert ratio >= 1.0
+    assert losses["here"] < 2 * losses["keras"]
