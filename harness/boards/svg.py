@@ -44,7 +44,7 @@ def score_chart(fits: Sequence[Flat], names: Mapping[str, str]) -> Markup:
     for number, row in enumerate(fits):
         y = top + step * number + step / 2
         label = f"{row['rank'] or wording.NOTHING}  {fit_name(row, names)}"
-        parts.append(_text(left - 12, y + 4, _short(label, 36), "end"))
+        parts.append(_text(left - 12, y + 4, _short(label, 33), "end"))
         if row["score_low"] is not None and row["score_high"] is not None:
             parts.append(
                 Markup(
