@@ -101,7 +101,7 @@ class TensorFlowStepper(training.Stepper):
     def _elements(self, lengths: np.ndarray) -> int:
         """Factors that the dropout of one layer takes for sequences of these lengths."""
         backbone = self.model.backbone
-        heads = getattr(backbone, "num_heads", None) or getattr(backbone, "num_query_heads", 1)
+        heads = int(getattr(backbone, "num_heads", 0) or getattr(backbone, "num_query_heads", 1))
         width, longest = int(self.model.weight.shape[0]), int(lengths.max())
         return len(lengths) * longest * (heads * longest + 2 * width)
 
