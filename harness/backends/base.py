@@ -167,6 +167,16 @@ class Runtime(ABC):
         """Bytes on disk of the weights that it loads."""
 
 
+#: weights that an artifact of a neural network may hold, by kind
+_WEIGHTS = ("model*.safetensors", "embeddings.safetensors", "head.safetensors")
+
+
+def weights_bytes(artifact: Path) -> int:
+    """Bytes on disk of the weights in an artifact, backbone and head."""
+    files = {file for pattern in _WEIGHTS for file in artifact.glob(pattern)}
+    return sum(file.stat().st_size for file in files)
+
+
 def pad(encoded: Encoded, features: Sequence[int] | np.ndarray) -> Batch:
     """One padded batch of the given features (padding id 0, masked)."""
     inputs = encoded.inputs

@@ -65,10 +65,13 @@ def fit_head(
     def unpack(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return values[: outputs * width].reshape(outputs, width), values[outputs * width :]
 
-    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+    def data_loss(values: np.ndarray) -> tuple[float, np.ndarray]:
         weight, bias = unpack(values)
-        logits = rows @ weight.T.astype(np.float32) + bias.astype(np.float32)
-        mean_loss, by_logits = objective(logits)
+        return objective(rows @ weight.T.astype(np.float32) + bias.astype(np.float32))
+
+    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+        weight, _ = unpack(values)
+        mean_loss, by_logits = data_loss(values)
         gradient = by_logits.T @ rows + 2.0 * penalty * weight
         total = mean_loss + penalty * float(np.square(weight).sum())
         return total, np.concatenate([gradient.ravel(), by_logits.sum(0)]).astype(np.float64)
@@ -81,7 +84,7 @@ def fit_head(
         options={"maxiter": ITERATIONS, "gtol": _TOLERANCE, "ftol": 1e-9, "maxcor": 10},
     )
     weight, bias = unpack(found.x)
-    final, _ = objective(rows @ weight.T.astype(np.float32) + bias.astype(np.float32))
+    final, _ = data_loss(found.x)
     if not np.isfinite(final):
         raise Diverged(f"loss {final} of the linear probe")
     weight = weight / scale

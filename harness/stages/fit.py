@@ -170,13 +170,10 @@ def _whole_examples(split: prepare.Split, size: int, seed: int) -> tuple[Example
 
 def _features_key(job: Job) -> str:
     """What frozen features depend on: model, data, draw and encoding; not recipe or seed."""
-    spec, task = job.spec, job.spec["task"]
-    data = {k: v for k, v in task["data"].items() if k != "test"}
-    budget = {k: v for k, v in task["budget"].items() if k != "test"}
+    spec, model = job.spec, job.spec["model"]
     return digest(
-        [spec["model"]["files"], spec["model"]["kind"], spec["model"]["pooling"], data, budget,
-         task["type"], task["options"], task["max_length"], task["stride"], spec["threads"],
-         spec["device"], spec["versions"]]
+        [model["files"], model["kind"], model["pooling"], *prepare.inputs_key(job),
+         spec["threads"], spec["device"], spec["versions"]]
     )  # fmt: skip
 
 

@@ -151,6 +151,14 @@ def _split(
     return Split(examples, task.encode(examples, TextEncoder(tokenizer, max_length, stride)))
 
 
+def inputs_key(job: Job) -> list[Any]:
+    """What the encoded training and validation inputs of a job depend on, besides the model."""
+    task = job.spec["task"]
+    data = {k: v for k, v in task["data"].items() if k != "test"}
+    budget = {k: v for k, v in task["budget"].items() if k != "test"}
+    return [data, budget, task["type"], task["options"], task["max_length"], task["stride"]]
+
+
 def overlap_facts(job: Job) -> dict[str, Any]:
     """How many drawn test examples stand among the drawn and among all training examples."""
     data = task_data(job)

@@ -44,9 +44,6 @@ def reference(job: Job, progress: Progress) -> dict[str, Any]:
 
 def reference_file(job: Job) -> Path:
     """Where the comparison of a job's model on a job's data stands in the cache."""
-    spec, task = job.spec, job.spec["task"]
-    name = digest(
-        [spec["model"]["files"], task["data"]["train"], task["budget"], task["max_length"],
-         task["options"], task["stride"], spec["versions"]["prepare"]]
-    )  # fmt: skip
+    spec = job.spec
+    name = digest([spec["model"]["files"], *prepare.inputs_key(job), spec["versions"]["prepare"]])
     return job.cache / "references" / f"{name}.npz"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from harness.backends.base import ArtifactInfo, FitRequest
 from harness.data.split import draw
 from harness.sources.cache import default_cache
 from harness.stages.fetch import fetch_model
@@ -27,6 +29,35 @@ class Prepared:
     encoded: dict[str, Encoded]
     folder: Path
     max_length: int
+
+    def fine_tune(
+        self, framework: str, settings: dict[str, Any], out: Path, threads: int
+    ) -> FitRequest:
+        """A fine-tune of the training split on the CPU; only time and weights count."""
+        task, head = self.task, self.task.head
+        info = ArtifactInfo(
+            "transformer", framework, task.type, head.kind, head.outputs, "mean", task.labels,
+            self.max_length,
+        )  # fmt: skip
+        return FitRequest(
+            model_kind="transformer",
+            model_folder=self.folder,
+            recipe="fine-tune",
+            settings=settings,
+            loss=task.loss,
+            info=info,
+            train=self.encoded["train"],
+            validation=self.encoded["validation"],
+            validation_score=lambda logits: float("nan"),
+            train_score=lambda logits: float("nan"),
+            device="cpu",
+            threads=threads,
+            seed=1,
+            out=out,
+            features_cache=out,
+            features_key="",
+            mixed_batches=task.mixed_batches,
+        )
 
 
 def prepare(task_id: str, train: int, test: int) -> Prepared:

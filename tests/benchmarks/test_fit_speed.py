@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.backends.base import ArtifactInfo, FitRequest, predict_all
+from harness.backends.base import predict_all
 from harness.backends.torch.backend import TorchBackend
 from harness.backends.torch.runtime import TorchRuntime
 from harness.execute.environment import thread_environment, worker_environment
@@ -34,30 +34,7 @@ LEVEL = 0.05
 
 def train_here(prepared: Prepared, settings: dict[str, Any], out: Path) -> Trained:
     """Seconds of training, and logits of the test split."""
-    task, head = prepared.task, prepared.task.head
-    info = ArtifactInfo(
-        "transformer", "torch", task.type, head.kind, head.outputs, "mean", task.labels,
-        prepared.max_length,
-    )  # fmt: skip
-    request = FitRequest(
-        model_kind="transformer",
-        model_folder=prepared.folder,
-        recipe="fine-tune",
-        settings=settings,
-        loss=task.loss,
-        info=info,
-        train=prepared.encoded["train"],
-        validation=prepared.encoded["validation"],
-        validation_score=lambda logits: float("nan"),
-        train_score=lambda logits: float("nan"),
-        device="cpu",
-        threads=THREADS,
-        seed=1,
-        out=out,
-        features_cache=out,
-        features_key="",
-        mixed_batches=task.mixed_batches,
-    )
+    request = prepared.fine_tune("torch", settings, out, THREADS)
     report = TorchBackend().fit(request, lambda *_: None)
     predictor = TorchRuntime().load(out, out, device="cpu", threads=THREADS)
     return report.seconds, predict_all(predictor, prepared.encoded["test"])

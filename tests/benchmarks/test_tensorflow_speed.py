@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.backends.base import ArtifactInfo, FitRequest, lengths_of, pad
+from harness.backends.base import lengths_of, pad
 from harness.execute.environment import thread_environment, worker_environment
 from harness.suite import Settings
 from tests.benchmarks.conftest import Prepared
@@ -26,35 +26,14 @@ ROUNDS = int(os.environ.get("BENCH_ROUNDS", "2"))
 
 def train_here(prepared: Prepared, settings: dict[str, Any], out: Path) -> tuple[float, list[Any]]:
     """Seconds of training; no logits."""
-    from harness.backends.tensorflow.loop import train
     from harness.backends.tensorflow.threads import set_up
 
     set_up("cpu", THREADS)
-    task, head = prepared.task, prepared.task.head
-    info = ArtifactInfo(
-        "transformer", "tensorflow", task.type, head.kind, head.outputs, "mean", task.labels,
-        prepared.max_length,
-    )  # fmt: skip
-    request = FitRequest(
-        model_kind="transformer",
-        model_folder=prepared.folder,
-        recipe="fine-tune",
-        settings=settings,
-        loss=task.loss,
-        info=info,
-        train=prepared.encoded["train"],
-        validation=prepared.encoded["validation"],
-        validation_score=lambda logits: float("nan"),
-        train_score=lambda logits: float("nan"),
-        device="cpu",
-        threads=THREADS,
-        seed=1,
-        out=out,
-        features_cache=out,
-        features_key="",
-        mixed_batches=task.mixed_batches,
-    )
-    report = train(request, lambda *_: None)
+    from harness.backends.tensorflow.loop import train
+    from harness.backends.tensorflow.model import build
+
+    request = prepared.fine_tune("tensorflow", settings, out, THREADS)
+    report = train(build(request.info, prepared.folder, seed=1), request, lambda *_: None)
     return report.seconds, [report.epochs[-1]["loss"]]
 
 

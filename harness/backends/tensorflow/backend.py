@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,29 +23,29 @@ class TensorFlowBackend(Backend):
         from harness.backends.tensorflow.threads import set_up
 
         set_up(request.device, request.threads)
-        begun = time.perf_counter()
-        difference = self._gate(request)
-        gate_seconds = time.perf_counter() - begun
-        if request.recipe == "linear-probe":
-            from harness.backends.tensorflow.probe import probe
-
-            report = probe(request, progress)
-        elif request.recipe in ("fine-tune", "scratch"):
-            from harness.backends.tensorflow.loop import train
-
-            report = train(request, progress)
-        else:
-            raise RequestError(f"the framework `tensorflow` has no recipe {request.recipe!r}")
-        report.notes |= {"gate_rel_diff": difference, "gate_seconds": gate_seconds}
-        return report
-
-    def _gate(self, request: FitRequest) -> float:
         from harness.backends.tensorflow.gate import check
+        from harness.backends.tensorflow.loop import train
         from harness.backends.tensorflow.model import build
+        from harness.backends.tensorflow.probe import probe
 
+        if request.recipe == "baseline":
+            raise RequestError(f"the framework `tensorflow` has no recipe {request.recipe!r}")
         assert request.model_folder is not None and request.reference is not None
-        model = build(request.info, request.model_folder)
-        return check(model.hidden, request.reference)
+        scratch = request.recipe == "scratch"
+        # new weights have no reference: the same architecture with the checkpoint's stands in
+        stand_in = build(request.info, request.model_folder) if scratch else None
+        model = build(
+            request.info,
+            request.model_folder,
+            recipe=request.recipe,
+            seed=request.seed,
+            dropout=request.settings.get("dropout"),
+        )
+        difference = check((stand_in or model).hidden, request.reference)
+        fit = probe if request.recipe == "linear-probe" else train
+        report = fit(model, request, progress)
+        report.notes["gate_rel_diff"] = difference
+        return report
 
     def resolve_dtype(
         self, model_kind: str, model_folder: Path | None, device: str, threads: int

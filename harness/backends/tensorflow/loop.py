@@ -11,7 +11,7 @@ from harness.backends.base import FitReport, FitRequest, Predictor, Progress, le
 from harness.backends.batches import padded_batch
 from harness.backends.tensorflow.dropout import PooledDropout
 from harness.backends.tensorflow.losses import LOSSES
-from harness.backends.tensorflow.model import TensorFlowModel, build, save
+from harness.backends.tensorflow.model import TensorFlowModel, save
 from harness.backends.tensorflow.predictor import TensorFlowPredictor, signature
 from harness.backends.tensorflow.rows import TrainedRows
 from harness.tasks.base import Ragged
@@ -21,16 +21,9 @@ from harness.tasks.base import Ragged
 _PARTS = 4
 
 
-def train(request: FitRequest, progress: Progress) -> FitReport:
-    """Fit all weights and write the artifact; raises `Diverged` or `Unsupported`."""
+def train(model: TensorFlowModel, request: FitRequest, progress: Progress) -> FitReport:
+    """Fit all weights and write the artifact; raises `Diverged`."""
     assert request.model_folder is not None
-    model = build(
-        request.info,
-        request.model_folder,
-        recipe=request.recipe,
-        seed=request.seed,
-        dropout=request.settings.get("dropout"),
-    )
     stepper = TensorFlowStepper(model, request)
     report = training.train(stepper, request, progress)
     stepper.predictor()  # the weights stand in the model
@@ -56,12 +49,12 @@ class TensorFlowStepper(training.Stepper):
         self.lengths = lengths_of(request.train)
         if request.device == "cpu":
             longest = np.array([self.lengths.max()] * request.settings["batch_size"])
-            largest = max(self._elements(part) for part in self._parts_of(longest))
+            largest = max(self._elements(part) for part in self._parts(longest))
             self.dropout = PooledDropout(model, request.seed, largest)
         self.share = tf.Variable(0.0, trainable=False)
         self.optimiser = _AdamW(self.variables, model, request.settings)
         self._traced: dict[int, Any] = {}
-        self._predictor = TensorFlowPredictor(model, request.device)
+        self._predictor = TensorFlowPredictor(model)
 
     def _limit_rows(self) -> TrainedRows | None:
         """Not with L1, which pulls on unreached rows too."""
@@ -72,18 +65,19 @@ class TensorFlowStepper(training.Stepper):
         return TrainedRows(self.model, np.unique(ids.values))
 
     def step(self, batch: np.ndarray, share: float) -> Any:
+        import tensorflow as tf
+
         self.share.assign(share)
-        parts = [padded_batch(self.request.train, part) for part in self._parts(batch)]
+        examples = self._parts(batch[np.argsort(self.lengths[batch], kind="stable")])
+        parts = [padded_batch(self.request.train, part) for part in examples]
         if len(parts) not in self._traced:
             one = tuple(signature(arrays) for arrays in parts[0])
-            import tensorflow as tf
-
             self._traced[len(parts)] = tf.function(
                 self._update, input_signature=[(one,) * len(parts)]
             )
         loss = self._traced[len(parts)](tuple(parts))
         if self.dropout:
-            used = (self._elements(self.lengths[part]) for part in self._parts(batch))
+            used = (self._elements(self.lengths[part]) for part in examples)
             self.dropout.advance(self._layers * sum(used))
         if self.rows:
             settings = self.request.settings
@@ -91,9 +85,6 @@ class TensorFlowStepper(training.Stepper):
         return loss
 
     def _parts(self, batch: np.ndarray) -> list[np.ndarray]:
-        return self._parts_of(batch[np.argsort(self.lengths[batch], kind="stable")])
-
-    def _parts_of(self, batch: np.ndarray) -> list[np.ndarray]:
         if not self.request.mixed_batches or len(batch) < 2 * _PARTS:
             return [batch]
         return np.array_split(batch, _PARTS)

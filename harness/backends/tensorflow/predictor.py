@@ -17,8 +17,8 @@ _SMALLEST = 16
 class TensorFlowPredictor(Predictor):
     """Logits with dropout off; ``xla`` compiles the graph, for padded shapes."""
 
-    def __init__(self, model: TensorFlowModel, device: str, *, xla: bool = False) -> None:
-        self._model, self._device, self._xla = model, device, xla
+    def __init__(self, model: TensorFlowModel, *, xla: bool = False) -> None:
+        self._model, self._xla = model, xla
         self._traced: dict[tuple[str, ...], Any] = {}
 
     def predict(self, batch: Batch) -> np.ndarray:

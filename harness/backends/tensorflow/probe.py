@@ -6,17 +6,16 @@ import numpy as np
 
 from harness.backends import probe as shared
 from harness.backends.base import Batch, FitReport, FitRequest, Progress
-from harness.backends.tensorflow.model import build, save
+from harness.backends.tensorflow.model import TensorFlowModel, save
 from harness.backends.tensorflow.predictor import signature
 
 
-def probe(request: FitRequest, progress: Progress) -> FitReport:
+def probe(model: TensorFlowModel, request: FitRequest, progress: Progress) -> FitReport:
     """Fit the head and write the artifact; raises `RequestError` for settings without meaning."""
     import tensorflow as tf
 
     shared.check(request)
     assert request.model_folder is not None
-    model = build(request.info, request.model_folder, recipe="linear-probe", seed=request.seed)
     traced: dict[str, object] = {}
 
     def compute(batch: Batch) -> np.ndarray:

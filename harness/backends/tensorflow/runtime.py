@@ -5,10 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from harness.backends.base import Predictor, Runtime
-
-#: weights that an artifact may hold
-_WEIGHTS = ("model*.safetensors", "head.safetensors")
+from harness.backends.base import Predictor, Runtime, weights_bytes
 
 
 class TensorFlowRuntime(Runtime):
@@ -27,11 +24,10 @@ class TensorFlowRuntime(Runtime):
         from harness.backends.tensorflow.model import load
         from harness.backends.tensorflow.predictor import TensorFlowPredictor
 
-        return TensorFlowPredictor(load(artifact), device, xla=self.xla)
+        return TensorFlowPredictor(load(artifact), xla=self.xla)
 
     def size_bytes(self, artifact: Path, exports: Path) -> int:
-        files = {file for pattern in _WEIGHTS for file in artifact.glob(pattern)}
-        return sum(file.stat().st_size for file in files)
+        return weights_bytes(artifact)
 
 
 class TensorFlowXlaRuntime(TensorFlowRuntime):

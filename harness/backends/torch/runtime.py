@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.backends.base import Predictor, Runtime
-
-#: weights that an artifact may hold, by kind
-_WEIGHTS = ("model*.safetensors", "embeddings.safetensors", "head.safetensors")
+from harness.backends.base import Predictor, Runtime, weights_bytes
 
 
 class TorchRuntime(Runtime):
@@ -29,5 +26,4 @@ class TorchRuntime(Runtime):
         return TorchPredictor(model, device)
 
     def size_bytes(self, artifact: Path, exports: Path) -> int:
-        files = {file for pattern in _WEIGHTS for file in artifact.glob(pattern)}
-        return sum(file.stat().st_size for file in files)
+        return weights_bytes(artifact)
