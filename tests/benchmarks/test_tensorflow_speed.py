@@ -50,8 +50,8 @@ def train_with_keras(
     keras.utils.set_random_seed(1)
     backbone = keras_hub.models.BertBackbone.from_preset(str(prepared.folder), dropout=0.1)
     hidden = backbone.output["sequence_output"]
-    mask = keras.ops.cast(backbone.inputs[1], "bool")
-    assert backbone.inputs[1].name == "padding_mask"
+    (padding_mask,) = (x for x in backbone.inputs if x.name == "padding_mask")
+    mask = keras.ops.cast(padding_mask, "bool")
     pooled = keras.layers.GlobalAveragePooling1D()(hidden, mask=mask)
     logits = keras.layers.Dense(prepared.task.head.outputs)(keras.layers.Dropout(0.1)(pooled))
     model = keras.Model(backbone.inputs, logits)
