@@ -90,6 +90,13 @@ def _suite_arguments(parser: argparse.ArgumentParser) -> None:
         help="only these models, tasks or recipes",
     )  # fmt: skip
     parser.add_argument(
+        "--data", action="append", default=[], metavar="TASK=SOURCE",
+        help="other data for a task: a file, a folder of splits, or a source; repeat for more",
+    )  # fmt: skip
+    parser.add_argument(
+        "--budget", default="", metavar="train=N,test=N", help="limits instead of the suite's"
+    )
+    parser.add_argument(
         "--trust-remote-code", action="store_true",
         help="allow code from a checkpoint whose suite entry says trust_remote_code: true",
     )  # fmt: skip

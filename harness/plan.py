@@ -102,6 +102,7 @@ def make_plan(
     for i, task in enumerate(suite.tasks):
         registry.tasks.get(task.type, loaded.where("tasks", i, "type"))
     fits: dict[str, Fit] = {}
+    rows: dict[tuple[Any, ...], tuple[Fit, str]] = {}
     for i, entry in enumerate(suite.matrix):
         where = loaded.where("matrix", i)
         baseline = entry.recipe == "baseline"
@@ -136,12 +137,27 @@ def make_plan(
                             )
                             key = fit.fit_id or digest(fit.spec)
                             known = fits.setdefault(key, fit)
+                            _refuse_two_of_a_row(rows, known, where)
                             if fit.fit_id:
                                 timed = order == 0 or suite.timing.seeds == "all"
                                 _add_runs(known, loaded, entry, where, backend, timed, options)
     if not fits:
         raise RequestError(f"{loaded.path}: nothing to run with --only {' '.join(options.only)}")
     return Plan(loaded, options, list(fits.values()))
+
+
+def _refuse_two_of_a_row(
+    rows: dict[tuple[Any, ...], tuple[Fit, str]], fit: Fit, where: str
+) -> None:
+    """Boards tell fits apart by these names: two under the same would pass for seeds of one."""
+    spec = fit.spec
+    key = (fit.model.id, fit.task.id, *(spec[k] for k in ("recipe", "framework", "device", "seed")))
+    known, first = rows.setdefault(key, (fit, where))
+    if known is not fit:
+        raise RequestError(
+            f"{where}: {fit.model.id} {spec['recipe']} on {fit.task.id} stands at {first} already, "
+            "with other settings; give one of them a model or task id of its own"
+        )
 
 
 def _wanted(options: Options, *names: str) -> bool:
@@ -206,7 +222,13 @@ def _fit(
             "fit": STAGE_VERSIONS["fit"],
             "backend": backend.version,
             "task": registry.tasks.get(task.type).version,
-            **_installed((*backend.libraries, "tokenizers")),
+            **_installed(
+                (
+                    *backend.libraries,
+                    *backend.kind_libraries.get(model.kind, ()),
+                    *registry.tasks.get(task.type).libraries,
+                )
+            ),
         },
     }
     fit_id = "" if dtype == "auto" else digest(_identity(_without_test(spec)))
@@ -253,7 +275,7 @@ def _add_runs(
                 "export": STAGE_VERSIONS["export"] if runtime.needs == "onnx" else 0,
                 "runtime": runtime.version,
                 "task": registry.tasks.get(fit.task.type).version,
-                **_installed(runtime.libraries),
+                **_installed((*runtime.libraries, *runtime.kind_libraries.get(fit.model.kind, ()))),
             },
         }
         run_id = digest(run_spec)
@@ -270,6 +292,8 @@ def model_spec(model: Model, base: Path) -> dict[str, Any]:
         "kind": model.kind,
         "files": {name: pinned for name, (_, pinned) in sorted(model_files(model, base).items())},
         "pooling": model.pooling,
+        "architecture": model.architecture,
+        "image": model.image.model_dump(mode="json") if model.image else None,
         "licence": model.licence,
         "url": model.url,
     }
@@ -329,7 +353,7 @@ def task_spec(task: TaskEntry, base: Path, entry: Entry, full: bool) -> dict[str
         "data": {
             "train": _pin(data.train, base),
             "validation": _pin(data.validation, base) if data.validation else None,
-            "test": _pin(data.test, base),
+            "test": _pin(data.test, base) if data.test else None,
             "format": data.format,
             "derive": data.derive,
             "derive_options": data.derive_options,
@@ -350,6 +374,8 @@ def _pin(ref: FileRef, base: Path) -> str:
         return ref.sha256
     if ref.source.startswith("path:"):
         path = (base / ref.source.removeprefix("path:")).resolve()
+        if path.is_dir():
+            return _folder_digest(path)
         if not path.is_file():
             raise RequestError(f"no such file: {path} (from {ref.source!r})")
         return _file_digest(path)
@@ -357,14 +383,21 @@ def _pin(ref: FileRef, base: Path) -> str:
 
 
 #: a hub source whose revision is a commit already, which nothing can move
-_AT_COMMIT = re.compile(r"^hf:[^@]+@[0-9a-f]{40}(!|$)")
+_AT_COMMIT = re.compile(r"^(hf|timm):[^@]+@[0-9a-f]{40}(!|$)")
 
 
 def _commit(source: str) -> str:
-    """A source with its revision as a commit. A branch or tag asks the hub what it means now."""
-    if not source.startswith("hf:") or _AT_COMMIT.match(source):
+    """A source with its revision as a commit. A branch or tag asks the hub what it means now; a
+    name of Keras' zoo means what the installed release says."""
+    if source.startswith(("path:", "pypi:")) or _AT_COMMIT.match(source):
         return source
     return resolve(source, default_cache())
+
+
+def _folder_digest(folder: Path) -> str:
+    """Of the relative names and contents of all files that are not hidden."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    return digest([[p.relative_to(folder).as_posix(), _file_digest(p)] for p in files])
 
 
 def _file_digest(path: Path) -> str:
@@ -388,8 +421,10 @@ def _identity(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_test(spec: dict[str, Any]) -> dict[str, Any]:
-    """A fit does not depend on the test split; its runs do."""
+    """A fit does not depend on the test split, unless that is held out of training."""
     task = spec["task"]
+    if task["data"]["test"] is None:
+        return spec
     data = {k: v for k, v in task["data"].items() if k != "test"}
     budget = {k: v for k, v in task["budget"].items() if k != "test"}
     return spec | {"task": task | {"data": data, "budget": budget}}

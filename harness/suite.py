@@ -35,6 +35,21 @@ class FileRef(_Strict):
     mirrors: tuple[str, ...] = Field((), description="other sources of the same bytes")
 
 
+class ImageInput(_Strict):
+    """How a model takes images, where it is not as its checkpoint's configuration says."""
+
+    size: int | None = Field(None, gt=0, description="side of the square, in pixels")
+    crop_pct: float | None = Field(
+        None, gt=0, le=1, description="share of the shorter side that is kept; 1 keeps all of it"
+    )
+    interpolation: str | None = Field(None, description="bilinear, bicubic, ...")
+    mean: float | tuple[float, float, float] | None = Field(
+        None, description="subtracted from pixels in 0..1, a channel"
+    )
+    std: float | tuple[float, float, float] | None = None
+    channels: Literal["rgb", "bgr"] | None = Field(None, description="their order")
+
+
 class Model(_Strict):
     """A pretrained checkpoint, or a baseline that needs none."""
 
@@ -42,7 +57,8 @@ class Model(_Strict):
     name: str = Field("", description="the name people know it by")
     kind: str = Field(
         "transformer",
-        description="transformer, static-embeddings, tfidf-logreg, majority, or a plug-in's kind",
+        description="transformer, timm, keras-application, static-embeddings, tfidf-logreg, "
+        "pixels-logreg, majority, or a plug-in's kind",
     )
     source: str | None = Field(
         None, description="a checkpoint folder or a single file; `files` for anything else"
@@ -57,6 +73,10 @@ class Model(_Strict):
     pooling: Literal["mean", "cls", "last"] = Field(
         "mean", description="one vector of a sequence: mean, first or last token"
     )
+    architecture: str | None = Field(
+        None, description="timm's name of it, for weights that come without a configuration"
+    )
+    image: ImageInput | None = None
     licence: str = Field("unknown", description="of the weights, SPDX where there is one")
     url: str = ""
     trust_remote_code: bool = Field(
@@ -88,21 +108,24 @@ class Budget(_Strict):
 
 
 class Data(_Strict):
-    """A task's files. Without `validation`, a part of `train` is held out."""
+    """A task's files. Without `validation` or `test`, a part of `train` is held out for it."""
 
     train: FileRef
-    test: FileRef
+    test: FileRef | None = None
     validation: FileRef | None = None
     format: str | None = Field(
         None,
-        description="csv, tsv, jsonl, parquet, conll, squad, orange-tab; default: by extension",
+        description="csv, tsv, jsonl, parquet, conll, squad, orange-tab, image-folder, npz, "
+        "pixel-csv; default: by extension",
     )
     derive: str | None = Field(
         None, description="a named derivation of the data, for example `mrc-from-ner`"
     )
     derive_options: dict[str, Any] = Field(default_factory=dict, description="of the derivation")
     options: dict[str, Any] = Field(
-        default_factory=dict, description="of the format reader: encoding, separator, columns"
+        default_factory=dict,
+        description="of the format reader: encoding, separator, columns; {split} stands for the "
+        "split's name",
     )
 
     @model_validator(mode="after")
@@ -119,7 +142,10 @@ class TaskEntry(_Strict):
 
     id: Identifier
     name: str = ""
-    type: str = Field(description="text-classification, token-classification, question-answering")
+    type: str = Field(
+        description="text-classification, token-classification, question-answering, "
+        "image-classification"
+    )
     data: Data
     options: dict[str, Any] = Field(
         default_factory=dict, description="of the task type: which columns hold what"
@@ -130,6 +156,23 @@ class TaskEntry(_Strict):
     budget: Budget = Budget.model_construct(train=None, validation=None, test=None, seed=13)
     licence: str = Field("unknown", description="of the data")
     url: str = ""
+
+
+class RandAugment(_Strict):
+    """Cubuk et al. (2020): so many random operations in a row, of one magnitude from 0 to 10."""
+
+    layers: int = Field(2, gt=0)
+    magnitude: float = Field(9, ge=0, le=10)
+
+
+class Augment(_Strict):
+    """What happens to training images before a batch is made of them."""
+
+    flip: bool = Field(False, description="mirror every second image, left to right")
+    crop: float = Field(
+        0.0, ge=0, lt=1, description="random crop from a border of this share of the side, a side"
+    )
+    randaugment: RandAugment | None = None
 
 
 class Settings(_Strict):
@@ -152,7 +195,16 @@ class Settings(_Strict):
         False, description="keep the weights of the best epoch on validation, not the last"
     )
     fit_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    C: float = Field(1.0, gt=0, description="inverse regularisation of logistic regression")
+    augment: Augment | None = Field(None, description="of training images")
+    hidden: tuple[int, ...] = Field(
+        (), description="widths of hidden layers (ReLU) between backbone and head"
+    )
+    C: float = Field(
+        1.0,
+        gt=0,
+        description="inverse regularisation of logistic regression, which a linear probe is "
+        "unless it has hidden layers; those are trained by Adam in epochs",
+    )
     ngrams: tuple[int, int] = Field((1, 1), description="TF-IDF: shortest and longest n-gram")
 
 

@@ -97,6 +97,10 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random BERT of 2 layers x 32 with a WordPiece vocabulary of letters and common words."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    from harness.backends.torch.zoo import hide_torchvision
+
+    hide_torchvision()
     from transformers import BertConfig, BertModel
 
     folder = tmp_path_factory.mktemp("tiny-bert")

@@ -29,7 +29,8 @@ def fit(request: FitRequest) -> FitReport:
 
 def gate(request: FitRequest, sabotage: str = "") -> float:
     """The gate's figure; ``sabotage`` undoes one of the corrections first."""
-    from harness.backends.tensorflow import architectures, gate, model
+    from harness.backends import gate
+    from harness.backends.tensorflow import architectures, model
 
     correct = architectures._correct
 
@@ -47,7 +48,7 @@ def gate(request: FitRequest, sabotage: str = "") -> float:
     architectures._correct = all_but_one
     try:
         built = model.build(request.info, request.model_folder)
-        return gate.check(built.hidden, request.reference)
+        return gate.check(built.compute_hidden, request.reference)
     finally:
         architectures._correct = correct
 
@@ -92,7 +93,7 @@ def adamw(
     from harness.backends.tensorflow.loop import _AdamW
 
     w, b = tf.Variable(weight), tf.Variable(bias)
-    model: Any = SimpleNamespace(weight=w, bias=b)
+    model: Any = SimpleNamespace(head=[(w, b)])
     optimiser = _AdamW([w, b], model, {"learning_rate": 1e-2, "weight_decay": 0.1})
     for step, pair in enumerate(gradients):
         optimiser.apply([tf.constant(g) for g in pair], tf.constant(1.0 - 0.1 * step))

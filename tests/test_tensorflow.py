@@ -52,9 +52,9 @@ def request_for(tmp_path):
         folder = random_backbone(tmp_path, architecture, spread)
         request = toy_request(tmp_path, folder, head, **options)
         batch = pad(request.train, np.arange(8))
-        hidden = TorchBackend().hidden_states(folder, batch)
+        hidden = TorchBackend().hidden_states("transformer", folder, batch)
         reference = tmp_path / f"reference-{architecture}.npz"
-        np.savez(reference, hidden=hidden, **batch)
+        np.savez(reference, hidden=hidden, framework="torch", **batch)
         return dataclasses.replace(
             request, reference=reference, validation_score=None, train_score=None
         )
@@ -75,8 +75,8 @@ def test_positions_that_keras_counts_otherwise_are_caught(there, request_for):
     config = json.loads((request.model_folder / "config.json").read_text())
     (request.model_folder / "config.json").write_text(json.dumps(config | {"pad_token_id": 0}))
     batch = pad(request.train, np.arange(8))
-    hidden = TorchBackend().hidden_states(request.model_folder, batch)
-    np.savez(request.reference, hidden=hidden, **batch)
+    hidden = TorchBackend().hidden_states("transformer", request.model_folder, batch)
+    np.savez(request.reference, hidden=hidden, framework="torch", **batch)
     with pytest.raises(Unsupported, match="parity gate"):
         there(tensorflow_side.gate, request)
 

@@ -8,12 +8,14 @@ from typing import Any, Literal
 import numpy as np
 
 from harness.backends.base import ArtifactInfo
+from harness.backends.torch.zoo import hide_torchvision
 from harness.tasks.base import Encoded, Ragged
 
 VOCABULARY = 120
 
 
 def bert_config(**changes: Any) -> Any:
+    hide_torchvision()
     from transformers import BertConfig
 
     sizes = {
@@ -25,6 +27,7 @@ def bert_config(**changes: Any) -> Any:
 
 def llama_config() -> Any:
     """Rotary embeddings and grouped queries, as SmolLM2 has them."""
+    hide_torchvision()
     from transformers import LlamaConfig
 
     return LlamaConfig(
@@ -50,6 +53,8 @@ def transformer_artifact(
     pooling: Literal["mean", "cls", "last"] = "mean",
 ) -> Path:
     import torch
+
+    hide_torchvision()
     from transformers import AutoModel
 
     from harness.backends.torch import models

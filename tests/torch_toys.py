@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.backends.base import ArtifactInfo, FitRequest
+from harness.backends.torch.zoo import hide_torchvision
 from harness.suite import Settings
 from harness.tasks.base import Encoded, Ragged
 
@@ -19,6 +20,8 @@ VOCABULARY = 40
 def random_backbone(tmp_path: Path, architecture: str = "bert", spread: float = 0.02) -> Path:
     """A neutral model folder: two layers, 32 wide, weights drawn from seed 0 with this SD."""
     import torch
+
+    hide_torchvision()
     from transformers import AutoConfig, AutoModel
 
     shared: dict[str, Any] = {"vocab_size": VOCABULARY, "pad_token_id": 0}

@@ -5,8 +5,10 @@ Both live in the worker process of their framework; numpy arrays are all that cr
 
 A fitted artifact is a folder in one neutral form, which every framework can load::
 
-    config.json model.safetensors tokenizer.json   backbone, Hugging Face layout (AutoModel's names)
-    head.safetensors                               weight (outputs, hidden), bias (outputs,)
+    config.json model.safetensors tokenizer.json   backbone, Hugging Face layout (AutoModel's names;
+                                                   of images timm's names, and no tokenizer)
+    head.safetensors                               weight (outputs, width), bias (outputs,), and
+                                                   hidden.<i>.weight and .bias where it has layers
     harness.json                                   `ArtifactInfo`
 
 Baselines keep their own files beside ``harness.json`` (no pickle).
@@ -15,20 +17,21 @@ Baselines keep their own files beside ``harness.json`` (no pickle).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from harness.tasks.base import Encoded, Ragged
+from harness.tasks.base import Encoded, Pixels, Ragged, take_rows
 
 #: Called with (stage, done, total, note) as work goes on; must be cheap to call often.
 Progress = Callable[[str, float, float, str], None]
 
 #: A padded batch: ``input_ids``, ``attention_mask`` and perhaps ``token_type_ids`` as int64
-#: (batch, length), or ``text`` as an object array for baselines.
+#: (batch, length); or ``pixel_values`` as float32 (batch, 3, height, width); or ``text`` as an
+#: object array for baselines.
 Batch = dict[str, np.ndarray]
 
 
@@ -45,6 +48,8 @@ class ArtifactInfo:
     labels: list[str]
     max_length: int
     stride: int = 0
+    #: widths of hidden layers between backbone and head
+    hidden: list[int] = field(default_factory=list)
     weights_licence: str = "unknown"
     data_licence: str = "unknown"
     extra: dict[str, Any] = field(default_factory=dict)
@@ -76,7 +81,9 @@ class FitRequest:
     features_cache: Path  # folder for linear probes' features, one file per `features_key`
     features_key: str  # digest of all that the frozen features depend on, without the split
     mixed_batches: bool = False  # see `harness.tasks.base.Task.mixed_batches`
-    #: what the pretrained backbone computes in the framework that `Backend.reference` names
+    #: releases of the libraries that compute here, by distribution
+    libraries: dict[str, str] = field(default_factory=dict)
+    #: what the pretrained backbone computes in the framework that `Backend.references` names
     reference: Path | None = None
 
 
@@ -101,22 +108,27 @@ class Backend(ABC):
     name: ClassVar[str]
     #: model kinds it can fit
     kinds: ClassVar[tuple[str, ...]]
-    #: distributions whose versions are part of a fit's identity
+    #: distributions whose versions are part of a fit's identity, and those of some kinds alone
     libraries: ClassVar[tuple[str, ...]]
+    kind_libraries: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     #: raised by its author when the same request would yield other weights
     version: ClassVar[int]
     #: runtime that scores its fits unless the suite names others
     runtime: ClassVar[str]
-    #: the framework whose `hidden_states` a pretrained backbone must match before it may train;
-    #: none for the framework that checkpoints are published for
-    reference: ClassVar[str] = ""
+    #: by model kind, the framework whose `hidden_states` a pretrained backbone must match before
+    #: it may train; none for the kinds whose checkpoints are published for this framework
+    references: ClassVar[Mapping[str, str]] = {}
+
+    def check(self, model_kind: str, model_folder: Path) -> None:  # noqa: B027
+        """`RequestError` for a checkpoint that does not fit its own configuration."""
 
     @abstractmethod
     def fit(self, request: FitRequest, progress: Progress) -> FitReport:
         """Train and leave an artifact in ``request.out``; raises `Diverged` or `Unsupported`."""
 
-    def hidden_states(self, model_folder: Path, batch: Batch) -> np.ndarray:
-        """What the pretrained backbone computes, (batch, length, hidden) float32."""
+    def hidden_states(self, model_kind: str, model_folder: Path, batch: Batch) -> np.ndarray:
+        """What the pretrained backbone computes, float32: (batch, length, hidden), or of images
+        (batch, height, width, channels), the last feature map."""
         raise NotImplementedError
 
     def resolve_dtype(
@@ -146,13 +158,19 @@ class Runtime(ABC):
     framework: ClassVar[str]
     dtype: ClassVar[str]
     libraries: ClassVar[tuple[str, ...]]
+    kind_libraries: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     version: ClassVar[int]
     #: what it loads: the artifact folder itself, or an export made by `export_framework`
     needs: ClassVar[Literal["artifact", "onnx"]]
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
-    def prepare(self, artifact: Path, exports: Path) -> None:  # noqa: B027
-        """Make what `load` needs beyond the export (quantised weights), once, into ``exports``."""
+    def prepare(  # noqa: B027
+        self, artifact: Path, exports: Path, training: Callable[[], Encoded]
+    ) -> None:
+        """Make what `load` needs beyond the export (quantised weights), once, into ``exports``.
+
+        ``training`` gives training inputs, for quantisers that must see some.
+        """
 
     @abstractmethod
     def load(self, artifact: Path, exports: Path, *, device: str, threads: int) -> Predictor:
@@ -177,11 +195,22 @@ def weights_bytes(artifact: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def pad(encoded: Encoded, features: Sequence[int] | np.ndarray) -> Batch:
-    """One padded batch of the given features (padding id 0, masked)."""
+def pad(
+    encoded: Encoded,
+    features: Sequence[int] | np.ndarray,
+    augment: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Batch:
+    """One padded batch of the given features (padding id 0, masked), pixels normalised.
+
+    ``augment`` changes images, (batch, height, width, 3) uint8, before that.
+    """
     inputs = encoded.inputs
     if "input_ids" not in inputs:
-        return {name: np.asarray(values)[features] for name, values in inputs.items()}
+        taken: dict[str, Any] = take_rows(inputs, np.asarray(features))
+        return {
+            name: _image_batch(values, augment) if isinstance(values, Pixels) else values
+            for name, values in taken.items()
+        }
     ids = inputs["input_ids"]
     assert isinstance(ids, Ragged)
     lengths = ids.lengths[features]
@@ -194,6 +223,10 @@ def pad(encoded: Encoded, features: Sequence[int] | np.ndarray) -> Batch:
         padded[mask] = np.concatenate([rows[i] for i in features])
         batch[name] = padded
     return batch
+
+
+def _image_batch(images: Pixels, augment: Callable[[np.ndarray], np.ndarray] | None) -> np.ndarray:
+    return images.normalised(augment(images.values) if augment else images.values)
 
 
 def lengths_of(encoded: Encoded) -> np.ndarray:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from harness.backends.base import pad
+from harness.backends.augment import Augmenter
+from harness.backends.base import FitRequest, pad
 from harness.tasks.base import IGNORED_LABEL, Encoded, Ragged
 
 #: batches that are drawn together and sorted by length; more means less padding but less mixing
@@ -53,11 +54,17 @@ def endless_batches(
         epoch += 1
 
 
+def augmenter_of(request: FitRequest) -> Augmenter | None:
+    """What changes the images of a fit's training batches, where its settings ask for it."""
+    wanted = request.settings["augment"]
+    return Augmenter(wanted, request.seed) if wanted else None
+
+
 def padded_batch(
-    encoded: Encoded, features: np.ndarray
+    encoded: Encoded, features: np.ndarray, augment: Augmenter | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The padded inputs of a batch and its targets (per-token labels padded with -100)."""
-    inputs = pad(encoded, features)
+    inputs = pad(encoded, features, augment)
     targets: dict[str, np.ndarray] = {}
     for name, values in encoded.targets.items():
         if isinstance(values, Ragged):

@@ -33,10 +33,6 @@ class LinearHead:
     loss: float  # mean, without the penalty
     iterations: int
 
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """Logits (rows, outputs) of raw features (rows, hidden)."""
-        return rows @ self.weight.T + self.bias
-
 
 def fit_head(
     rows: np.ndarray,

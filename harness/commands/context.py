@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from harness.overrides import overridden, parse_budget, parse_data
 from harness.plan import Machine, Options, Plan, make_plan
 from harness.records.files import read_json
 from harness.suite import load_suite
@@ -18,6 +19,8 @@ def this_machine() -> Machine:
 def plan_of(args: argparse.Namespace) -> Plan:
     """The plan of the suite that the arguments name, on this host."""
     loaded = load_suite(args.suite)
+    if args.data or args.budget:
+        loaded = overridden(loaded, parse_data(args.data), parse_budget(args.budget))
     options = Options(
         full=args.full,
         seeds=args.seeds,

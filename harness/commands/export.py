@@ -56,8 +56,9 @@ def _write(
         runtime = registry.runtimes.get(row["runtime"])()
         if runtime.needs == "onnx":
             shutil.copyfile(runtime.weights(exports), scratch / "model.onnx")
-            shutil.copyfile(artifact / "tokenizer.json", scratch / "tokenizer.json")
-            shutil.copyfile(artifact / "harness.json", scratch / "harness.json")
+            for name in ("harness.json", "tokenizer.json"):
+                if (artifact / name).is_file():  # image models have no tokenizer
+                    shutil.copyfile(artifact / name, scratch / name)
         else:
             shutil.copytree(artifact, scratch, dirs_exist_ok=True)
         write_json(scratch / "labels.json", {"labels": info["labels"]})

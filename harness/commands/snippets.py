@@ -1,6 +1,7 @@
 """Usage snippets for exported models: plain scripts without this package.
 
-They need torch and transformers, or onnxruntime, numpy and tokenizers, and run as they stand.
+They need torch and transformers, or onnxruntime, numpy and tokenizers (pillow for images), and run
+as they stand. Image models in their own framework are loaded by this package.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ def logits(encoding):
 
 _TORCH_LOAD = """\
 # pip install torch transformers tokenizers safetensors
-import json, pathlib
+import json, pathlib, sys
 import numpy as np, torch
+sys.modules["torchvision"] = None  # text needs none, and one that does not fit torch is in the way
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoModel
@@ -48,6 +50,8 @@ def logits(encoding):
     hidden = backbone(input_ids=torch.tensor([encoding.ids]), **types).last_hidden_state[0]
     if info["head"] == "pooled":
         hidden = {"mean": hidden.mean(0), "cls": hidden[0], "last": hidden[-1]}[info["pooling"]]
+    for i in range(len(info["hidden"])):
+        hidden = (hidden @ head[f"hidden.{i}.weight"].T + head[f"hidden.{i}.bias"]).relu()
     return (hidden @ head["weight"].T + head["bias"]).float().numpy()
 """
 
@@ -69,6 +73,9 @@ head = load_file(here / "head.safetensors")
 def logits(encoding):
     hidden = table[encoding.ids].astype(np.float32)
     hidden = hidden.mean(0) if info["head"] == "pooled" else hidden
+    for i in range(len(info["hidden"])):
+        layer = head[f"hidden.{i}.weight"], head[f"hidden.{i}.bias"]
+        hidden = np.maximum(hidden @ layer[0].T + layer[1], 0)
     return hidden @ head["weight"].T + head["bias"]
 """
 
@@ -82,6 +89,61 @@ here = pathlib.Path(__file__).resolve().parent
 info = json.loads((here / "harness.json").read_text())
 model = SklearnRuntime().load(here, here, device="cpu", threads=1)
 """
+
+_PIXELS = """\
+
+
+def pixels(image):
+    how = info["extra"]["image"]
+    short = int(how["size"] / how["crop_pct"])
+    sides = [int(short * side / min(image.size)) for side in image.size]
+    image = image.convert("RGB").resize(sides, Image.Resampling[how["interpolation"].upper()])
+    left, top = (round((side - how["size"]) / 2) for side in sides)
+    array = np.asarray(image.crop((left, top, left + how["size"], top + how["size"])), np.float32)
+    array = array[..., ::-1] if how["channels"] == "bgr" else array
+    array = (array / 255 - np.array(how["mean"])) / np.array(how["std"])
+    return np.ascontiguousarray(array.transpose(2, 0, 1)[None], np.float32)
+
+
+image = Image.open(sys.argv[1]) if len(sys.argv) > 1 else Image.new("RGB", (64, 64), "navy")
+"""
+
+_IMAGE_ONNX = (
+    """\
+# pip install onnxruntime numpy pillow
+import json, pathlib, sys
+import numpy as np, onnxruntime
+from PIL import Image
+
+here = pathlib.Path(__file__).resolve().parent
+info = json.loads((here / "harness.json").read_text())
+session = onnxruntime.InferenceSession(here / "model.onnx")
+"""
+    + _PIXELS
+    + """\
+scores = session.run(None, {"pixel_values": pixels(image)})[0][0]
+print(info["labels"][int(np.argmax(scores))])
+"""
+)
+
+_IMAGE_HARNESS = (
+    """\
+# pip install pretrained-harness
+import json, pathlib, sys
+import numpy as np
+from PIL import Image
+from harness import registry
+
+here = pathlib.Path(__file__).resolve().parent
+info = json.loads((here / "harness.json").read_text())
+model = registry.runtimes.get("RUNTIME")().load(here, here, device="cpu", threads=1)
+"""
+    + _PIXELS
+    + """\
+scores = model.predict({"pixel_values": pixels(image)})[0]
+print(info["labels"][int(np.argmax(scores))])
+"""
+)
 
 _USE = {
     "pooled": """
@@ -121,6 +183,9 @@ print("no answer")  # the majority baseline answers nothing else
 
 def snippet(info: dict[str, Any], runtime: str) -> str:
     """The script for an artifact (``harness.json``) in a runtime."""
+    if "image" in info["extra"]:
+        onnx = runtime.startswith("onnxruntime")
+        return _IMAGE_ONNX if onnx else _IMAGE_HARNESS.replace("RUNTIME", runtime)
     if runtime.startswith("onnxruntime"):
         return _ONNX_LOAD + "\n" + _USE[info["head"]]
     if runtime == "sklearn":

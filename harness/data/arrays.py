@@ -1,7 +1,8 @@
 """Prepared arrays on disk: one ``.npz`` file, no pickle.
 
 Every file is a list of named columns. Numeric arrays are stored as they are, `Ragged` columns as
-values and offsets, and object arrays (text, lists of words) as JSON.
+values and offsets, `Pixels` as bytes with mean and std, and object arrays (text, lists of words) as
+JSON.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from harness.records.files import write_bytes
-from harness.tasks.base import Encoded, Ragged
+from harness.tasks.base import Column, Encoded, Pixels, Ragged
 
 #: the entry of the archive that lists the columns
 _LAYOUT = "layout"
@@ -25,7 +26,7 @@ _GROUPS = ("inputs", "targets", "extras")
 
 def save_encoded(path: Path, encoded: Encoded) -> None:
     """Write one split to ``path``, atomically."""
-    columns: dict[str, Ragged | np.ndarray] = {
+    columns: dict[str, Column] = {
         "example_index": encoded.example_index,
         "truncated": encoded.truncated,
     }
@@ -41,7 +42,7 @@ def load_encoded(path: Path) -> Encoded:
     Raises ``ValueError`` on a file that it did not write, ``OSError`` on a missing one.
     """
     columns = _load(path)
-    groups: dict[str, dict[str, Ragged | np.ndarray]] = {group: {} for group in _GROUPS}
+    groups: dict[str, dict[str, Any]] = {group: {} for group in _GROUPS}
     for key, column in columns.items():
         group, slash, name = key.partition("/")
         if slash:
@@ -78,36 +79,43 @@ def load_ragged_list(path: Path) -> list[np.ndarray]:
     ]
 
 
-def _save(path: Path, columns: Mapping[str, Ragged | np.ndarray]) -> None:
-    layout: list[dict[str, str]] = []
+def _save(path: Path, columns: Mapping[str, Column]) -> None:
+    layout: list[dict[str, Any]] = []
     entries: dict[str, np.ndarray] = {}
     for number, (name, column) in enumerate(columns.items()):
         kind = "array"
+        more: dict[str, Any] = {}
         if isinstance(column, Ragged):
             kind = "ragged"
             entries[f"{number}.offsets"] = column.offsets
+            column = column.values
+        elif isinstance(column, Pixels):
+            kind, more = "pixels", {"mean": column.mean, "std": column.std}
             column = column.values
         if column.dtype.kind in "OT":  # objects and variable-width strings would need pickle
             kind += "-json"
             column = _bytes(column.tolist())
         entries[str(number)] = column
-        layout.append({"name": name, "kind": kind})
+        layout.append({"name": name, "kind": kind, **more})
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **{_LAYOUT: _bytes(layout)}, **entries)
     write_bytes(path, buffer.getvalue())
 
 
-def _load(path: Path) -> dict[str, Ragged | np.ndarray]:
+def _load(path: Path) -> dict[str, Column]:
     with np.load(path, allow_pickle=False) as archive:
         if _LAYOUT not in archive:
             raise ValueError(f"{path}: not a file of prepared arrays")
-        columns: dict[str, Ragged | np.ndarray] = {}
+        columns: dict[str, Column] = {}
         for number, entry in enumerate(_parsed(archive[_LAYOUT])):
             column = archive[str(number)]
             if entry["kind"].endswith("-json"):
                 column = object_array(_parsed(column))
             if entry["kind"].startswith("ragged"):
                 columns[entry["name"]] = Ragged(column, archive[f"{number}.offsets"])
+            elif entry["kind"] == "pixels":
+                mean, std = tuple(entry["mean"]), tuple(entry["std"])
+                columns[entry["name"]] = Pixels(column, mean, std)
             else:
                 columns[entry["name"]] = column
         return columns

@@ -20,9 +20,12 @@ formats = Registry(
     built_in={
         "conll": "harness.data.formats.conll:read_conll",
         "csv": "harness.data.formats.delimited:read_csv",
+        "image-folder": "harness.data.formats.image_folder:read_image_folder",
         "jsonl": "harness.data.formats.jsonlines:read_jsonl",
+        "npz": "harness.data.formats.arrays:read_npz",
         "orange-tab": "harness.data.formats.delimited:read_orange_tab",
         "parquet": "harness.data.formats.parquet:read_parquet",
+        "pixel-csv": "harness.data.formats.arrays:read_pixel_csv",
         "squad": "harness.data.formats.squad:read_squad",
         "tsv": "harness.data.formats.delimited:read_tsv",
     },
@@ -37,23 +40,28 @@ _BY_EXTENSION = {
     ".json": "squad",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".npz": "npz",
     ".parquet": "parquet",
     ".tab": "orange-tab",
     ".tsv": "tsv",
 }
 _PARQUET_MAGIC = b"PAR1"
+#: the one format that is a folder
+_FOLDER = "image-folder"
 
 
 def read_table(path: Path, format: str | None, options: Mapping[str, Any], origin: str) -> Table:
-    """Read a local file that came from ``origin`` (a path or a source string, for messages).
+    """Read a local file or folder from ``origin`` (a path or source string, for messages).
 
     ``format`` None is guessed from the extension of ``origin``. Raises `RequestError` for an
     unknown format, an unknown or ill-typed option, unreadable content, and no rows.
     """
     name = format or _guess(path, origin)
     reader = formats.get(name, where=origin)
-    if not path.is_file():
+    if not path.exists():
         raise RequestError(f"{origin}: no such file: {path}")
+    if path.is_dir() and name != _FOLDER:
+        raise RequestError(f"{origin}: is a folder, which `format: {name}` cannot read")
     table = _call(reader, path, origin, name, options)
     if not len(table):
         raise RequestError(f"{origin}: holds no examples (read as `format: {name}`)")
@@ -61,6 +69,8 @@ def read_table(path: Path, format: str | None, options: Mapping[str, Any], origi
 
 
 def _guess(path: Path, origin: str) -> str:
+    if path.is_dir():
+        return _FOLDER
     for named in (origin, path.name):
         extension = Path(named.removesuffix(".gz")).suffix.lower()
         if extension in _BY_EXTENSION:

@@ -22,8 +22,10 @@ from harness.measure.launch import UNSUPPORTED
 from harness.measure.waiting import wait
 from harness.plan import Fit, Machine, Plan, Run, make_plan
 from harness.records.files import read_json, write_json
+from harness.records.identity import digest
 from harness.records.store import ANSWERS, Store, finish, is_done, status_of
 from harness.stages.job import Job
+from harness.stages.reference import reference_framework
 
 #: A fresh timing process that takes longer than this hangs; the limits inside are far lower.
 TIMING_TIMEOUT_SECONDS = 900
@@ -70,6 +72,7 @@ class LocalExecutor:
         """Work everything that the store does not hold; returns the plan with `auto` resolved."""
         start = time.monotonic()
         outcome = Outcome()
+        self._check(plan, self.unfinished(plan))
         plan = self._resolve(plan)
         write_json(self.store.folder / "plan.json", summary(plan))
         todo = self.unfinished(plan)
@@ -115,6 +118,27 @@ class LocalExecutor:
         if self.retry:
             here = [m for m in here if (m / "timing.json").is_file()]
         return max(0, plan.loaded.suite.timing.launches - len(here))
+
+    def _check(self, plan: Plan, fits: list[Fit]) -> None:
+        """`RequestError` for a damaged checkpoint, before any training or record of it.
+
+        Checkpoints are checked in the framework that they are published for.
+        """
+        checked = set()
+        for fit in fits:
+            job = self._job(plan, fit, Path())
+            framework = reference_framework(job) or fit.spec["framework"]
+            key = framework, digest(fit.spec["model"])
+            if not fit.spec["model"]["files"] or key in checked:
+                continue
+            checked.add(key)
+            job = replace(job, spec=job.spec | {"framework": framework})
+            try:
+                self._worker(framework, fit).call("check", job, self.reporter.progress)
+            except StageFailed as failure:
+                if failure.status == "request":
+                    raise RequestError(f"model {fit.model.id!r}: {failure.reason}") from None
+                # what cannot be loaded here is found again, and recorded, by its fit
 
     def _resolve(self, plan: Plan) -> Plan:
         """Measure open `auto` settings once, store them, and plan again with them."""
@@ -185,7 +209,7 @@ class LocalExecutor:
             write_json(record / "spec.json", fit.spec)
         framework = fit.spec["framework"]
         try:
-            if reference := registry.backends.get(framework).reference:
+            if reference := reference_framework(job):
                 self._worker(reference, fit).call("reference", job, self.reporter.progress)
             facts = self._worker(framework, fit).call("fit", job, self.reporter.progress)
         except StageFailed as failure:

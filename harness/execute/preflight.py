@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.data.split import draw
 from harness.errors import RequestError
 from harness.execute.report import Reporter
 from harness.plan import Fit, Plan
@@ -32,4 +33,11 @@ def preflight(plan: Plan, fits: list[Fit], cache: Path, reporter: Reporter) -> N
             progress=reporter.download,
         )
     for task in {fit.task.id: fit.task for fit in fits}.values():
-        read_task(task, cache, base, reporter.download)
+        data = read_task(task, cache, base, reporter.download)
+        budgets = [fit.spec["task"]["budget"] for fit in fits if fit.task.id == task.id]
+        for name, pool in data.splits.items():
+            sizes = [budget[name] for budget in budgets]
+            most = None if None in sizes else max(sizes)
+            # smaller draws are parts of larger ones
+            drawn = draw(data.task.strata(pool), most, task.budget.seed)
+            data.task.inspect(pool.take(drawn))

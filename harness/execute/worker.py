@@ -12,10 +12,20 @@ import os
 import sys
 import time
 import traceback
+from importlib import import_module
 from typing import Any, TextIO
 
 #: seconds between two progress events of a stage; more often would cost more than it tells
 PROGRESS_EVERY = 0.2
+#: what each stage is: a function of a job and a progress callback
+STAGES = {
+    "check": "harness.stages.resolve:check",
+    "resolve": "harness.stages.resolve:resolve",
+    "reference": "harness.stages.reference:reference",
+    "fit": "harness.stages.fit:fit",
+    "export": "harness.stages.export:export_onnx",
+    "score": "harness.stages.score:score",
+}
 
 
 def main() -> int:
@@ -64,28 +74,11 @@ def work(stage: str, job_text: str, progress: Any) -> dict[str, Any]:
     """The stage by name, imported when first needed."""
     from harness.stages.job import Job
 
-    job = Job.loads(job_text)
-    if stage == "resolve":
-        from harness.stages.resolve import resolve
-
-        return resolve(job, progress)
-    if stage == "reference":
-        from harness.stages.reference import reference
-
-        return reference(job, progress)
-    if stage == "fit":
-        from harness.stages.fit import fit
-
-        return fit(job, progress)
-    if stage == "export":
-        from harness.stages.export import export_onnx
-
-        return export_onnx(job, progress)
-    if stage == "score":
-        from harness.stages.score import score
-
-        return score(job, progress)
-    raise ValueError(f"unknown stage {stage!r}")
+    if stage not in STAGES:
+        raise ValueError(f"unknown stage {stage!r}")
+    module, _, name = STAGES[stage].partition(":")
+    done: dict[str, Any] = getattr(import_module(module), name)(Job.loads(job_text), progress)
+    return done
 
 
 if __name__ == "__main__":

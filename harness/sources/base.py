@@ -26,8 +26,10 @@ schemes = Registry(
     "source scheme",
     built_in={
         "hf": "harness.sources.hf:HubSource",
+        "keras": "harness.sources.keras_zoo:KerasSource",
         "path": "harness.sources.path:PathSource",
         "pypi": "harness.sources.pypi:WheelSource",
+        "timm": "harness.sources.timm_zoo:TimmSource",
     },
 )
 
@@ -78,6 +80,10 @@ class Source(ABC):
     def names(self, rest: str, context: Context) -> list[str]:
         """Files of a folder that may be used, relative to it; [] when ``rest`` is one file."""
 
+    def data(self, rest: str, sha256: str | None, context: Context) -> Path:
+        """What a data reader opens: a file, or where the scheme has them a folder."""
+        return self.file(rest, sha256, context)
+
     def member(self, rest: str, name: str) -> str:
         """The ``rest`` of one file of a folder."""
         return f"{rest.rstrip('/')}/{name}"
@@ -112,6 +118,22 @@ def fetch_file(
     """
     context = Context(cache, base or Path(), progress)
     return _first((ref.source, *ref.mirrors), lambda source: _file(source, ref.sha256, context))
+
+
+def fetch_data(
+    ref: FileRef,
+    cache: Path,
+    progress: Progress | None = None,
+    base: Path | None = None,
+) -> Path:
+    """As `fetch_file`, but a folder where the source is one (images by class)."""
+    context = Context(cache, base or Path(), progress)
+
+    def get(source: str) -> Path:
+        scheme, rest = parse(source)
+        return _cached(scheme, ref.sha256, context) or scheme.data(rest, ref.sha256, context)
+
+    return _first((ref.source, *ref.mirrors), get)
 
 
 def fetch_folder(
@@ -182,9 +204,12 @@ def digests(
 
 def _file(source: str, sha256: str | None, context: Context) -> Path:
     scheme, rest = parse(source)
-    if sha256 and scheme.cached and (path := stored(context.cache, sha256)):
-        return path
-    return scheme.file(rest, sha256, context)
+    return _cached(scheme, sha256, context) or scheme.file(rest, sha256, context)
+
+
+def _cached(scheme: Source, sha256: str | None, context: Context) -> Path | None:
+    """Bytes with a pinned digest, where the scheme lets the cache answer for it."""
+    return stored(context.cache, sha256) if sha256 and scheme.cached else None
 
 
 def _first(sources: Sequence[str], get: Callable[[str], T]) -> T:

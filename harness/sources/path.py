@@ -24,6 +24,10 @@ class PathSource(Source):
             raise Unavailable(f"path:{rest}: {path} is a folder, where a file was wanted")
         raise _missing(rest, path)
 
+    def data(self, rest: str, sha256: str | None, context: Context) -> Path:
+        path = _locate(rest, context)
+        return path if path.is_dir() and not sha256 else self.file(rest, sha256, context)
+
     def names(self, rest: str, context: Context) -> list[str]:
         path = _locate(rest, context)
         if path.is_file():

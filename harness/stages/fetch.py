@@ -17,6 +17,11 @@ from harness.suite import Model
 
 #: Weights that must be rewritten as safetensors in the Hugging Face layout before use.
 _FOREIGN = (".gguf", ".bin", ".pth", ".pt")
+#: Tokenizers from which tokenizer.json is made; image models have none of them.
+_OLD_TOKENIZERS = (
+    "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
+    "tokenizer.model",
+)  # fmt: skip
 
 
 def fetch_model(
@@ -62,17 +67,20 @@ def model_folder(job: Job) -> Path | None:
         return raw
     # Needs the framework that knows the foreign format; only a worker of it gets here first,
     # all others find the folder made.
-    neutral = raw.with_name(raw.name + "-neutral")
-    if not (neutral / "tokenizer.json").is_file():
+    architecture = job.model_entry.architecture
+    neutral = raw.with_name(f"{raw.name}-{architecture or 'neutral'}")
+    if not neutral.is_dir():
         from harness.backends.torch.convert import to_neutral
 
-        to_neutral(raw, neutral)
+        to_neutral(raw, neutral, architecture=architecture)
     return neutral
 
 
 def _is_neutral(folder: Path) -> bool:
     names = [p.name for p in folder.iterdir()]
-    return "tokenizer.json" in names and not any(n.endswith(_FOREIGN) for n in names)
+    if any(name.endswith(_FOREIGN) for name in names):
+        return False
+    return "tokenizer.json" in names or not any(name in _OLD_TOKENIZERS for name in names)
 
 
 def _place(source: Path, target: Path, cache: Path) -> None:

@@ -24,7 +24,7 @@ from harness.records.identity import digest
 from harness.stages import prepare
 from harness.stages.fetch import model_folder
 from harness.stages.job import Job
-from harness.stages.reference import reference_file
+from harness.stages.reference import reference_file, reference_framework
 from harness.tasks.base import Encoded, Examples, Task, take_rows
 
 #: Training examples on which the training score is computed; enough for a gap of 3 points.
@@ -41,7 +41,7 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
     data = prepare.task_data(job)
     train = prepare.split(job, "train", folder)
     validation = prepare.split(job, "validation", folder)
-    info = artifact_info(job, data.task)
+    info = artifact_info(job, data.task, train.encoder)
     job.fit_folder.mkdir(parents=True, exist_ok=True)
     with whole_folder(job.artifact) as scratch:
         request = FitRequest(
@@ -62,14 +62,15 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
             features_cache=job.cache / "features",
             features_key=_features_key(job),
             mixed_batches=data.task.mixed_batches,
-            reference=reference_file(job) if backend.reference else None,
+            libraries={name: job.spec["versions"][name] for name in libraries_of(job)},
+            reference=reference_file(job) if reference_framework(job) else None,
         )
         report = backend.fit(request, progress)
     facts = asdict(report) | {
         "train_examples": len(train.examples),
         "train_available": len(data.splits["train"]),
         "validation_examples": len(validation.examples),
-        "validation_held_out": data.held_out,
+        "held_out": list(data.held_out),
         "truncated_share": {
             "train": train.truncated_share,
             "validation": validation.truncated_share,
@@ -83,7 +84,15 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
     return facts
 
 
-def artifact_info(job: Job, task: Task) -> ArtifactInfo:
+def libraries_of(job: Job) -> tuple[str, ...]:
+    """Distributions that compute the job's fit."""
+    backend = registry.backends.get(job.spec["framework"])
+    extra = backend.kind_libraries.get(job.spec["model"]["kind"], ())
+    return (*backend.libraries, *extra)
+
+
+def artifact_info(job: Job, task: Task, encoder: Any) -> ArtifactInfo:
+    """``harness.json`` of the job's artifact, for inputs as ``encoder`` makes them."""
     spec = job.spec
     return ArtifactInfo(
         kind=spec["model"]["kind"],
@@ -97,7 +106,8 @@ def artifact_info(job: Job, task: Task) -> ArtifactInfo:
         stride=spec["task"]["stride"],
         weights_licence=spec["model"]["licence"],
         data_licence=spec["task"]["licence"],
-        extra={"options": dict(task.options)},
+        hidden=list(spec["settings"]["hidden"]),
+        extra={"options": dict(task.options)} | task.encoder_facts(encoder),
     )
 
 
@@ -169,11 +179,13 @@ def _whole_examples(split: prepare.Split, size: int, seed: int) -> tuple[Example
 
 
 def _features_key(job: Job) -> str:
-    """What frozen features depend on: model, data, draw and encoding; not recipe or seed."""
+    """What frozen features depend on: model, data, draw and encoding; not recipe, seed or
+    framework. The file itself says which libraries computed them."""
     spec, model = job.spec, job.spec["model"]
     return digest(
-        [model["files"], model["kind"], model["pooling"], *prepare.inputs_key(job),
-         spec["threads"], spec["device"], spec["versions"]]
+        [model["files"], model["kind"], model["pooling"], model["architecture"],
+         *prepare.inputs_key(job), spec["threads"], spec["device"], spec["versions"]["prepare"],
+         spec["versions"]["task"]]
     )  # fmt: skip
 
 

@@ -18,16 +18,18 @@ import numpy as np
 from harness import registry
 from harness.data.split import draw, hold_out
 from harness.errors import RequestError
-from harness.sources import fetch_file
+from harness.sources import fetch_data
 from harness.stages.job import Job
 from harness.suite import TaskEntry
-from harness.tasks.base import Encoded, Examples, Task, TextEncoder, take_rows
+from harness.tasks.base import Encoded, Examples, Pixels, Task, take_rows
 from harness.tasks.overlap import overlap
 
 SplitName = Literal["train", "validation", "test"]
 
-#: share of train that is held out where a task has no validation file and no budget for one
-HELD_OUT = 0.1
+#: shares of train that are held out where a task has no such file and no budget for one
+HELD_OUT = {"test": 0.2, "validation": 0.1}
+#: bytes of images that a timed process is given
+_TIMED_PIXELS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class TaskData:
 
     task: Task
     splits: dict[str, Examples]
-    held_out: bool  # validation was taken from train
+    held_out: tuple[str, ...]  # splits that were taken from train
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Split:
 
     examples: Examples
     encoded: Encoded
+    encoder: Any  # how the model takes examples, see `Task.encoder`
 
     @property
     def truncated_share(self) -> float:
@@ -76,9 +79,10 @@ def read_task(
         ref = getattr(entry.data, split)
         if ref is None:
             continue
-        path = fetch_file(ref, cache, base=base, progress=progress)
+        path = fetch_data(ref, cache, base=base, progress=progress)
         origin = ref.source.removeprefix("path:")
-        table = read_table(path, entry.data.format, entry.data.options, origin)
+        options = {k: _of_split(v, split) for k, v in entry.data.options.items()}
+        table = read_table(path, entry.data.format, options, origin)
         if entry.data.derive:
             derivation = registry.derivations.get(entry.data.derive, f"task {entry.id!r}")
             table = derivation(table, entry.data.derive_options)
@@ -89,24 +93,42 @@ def read_task(
     task = kind(entry.options, reader.find_labels(splits["train"]))
     for split in splits:
         task.check_labels(splits[split], origins[split])
-    held_out = "validation" not in splits
-    if held_out:
-        pool = splits["train"]
-        size = entry.budget.validation or max(1, round(HELD_OUT * len(pool)))
-        if size >= len(pool):
-            raise RequestError(
-                f"task {entry.id!r}: {len(pool)} training examples are too few to hold out "
-                f"{size} for validation; name a `validation` file or lower budget.validation"
-            )
-        rest, kept = hold_out(task.strata(pool), size, entry.budget.seed)
-        splits |= {"train": pool.take(rest), "validation": pool.take(kept)}
+    # the test split first, so that it does not depend on whether validation is held out
+    held_out = tuple(name for name in ("test", "validation") if name not in splits)
+    for name in held_out:
+        splits |= _hold_out(task, splits["train"], name, entry)
     return TaskData(task, splits, held_out)
+
+
+def _of_split(option: Any, split: str) -> Any:
+    """An option of the reader, ``{split}`` in it filled in."""
+    return option.replace("{split}", split) if isinstance(option, str) else option
+
+
+def _hold_out(task: Task, pool: Examples, name: str, entry: TaskEntry) -> dict[str, Examples]:
+    size = getattr(entry.budget, name) or max(1, round(HELD_OUT[name] * len(pool)))
+    if size >= len(pool):
+        raise RequestError(
+            f"task {entry.id!r}: {len(pool)} training examples are too few to hold out "
+            f"{size} for {name}; name a `{name}` file or lower budget.{name}"
+        )
+    rest, kept = hold_out(task.strata(pool), size, entry.budget.seed)
+    return {"train": pool.take(rest), name: pool.take(kept)}
 
 
 def split(job: Job, name: SplitName, model_folder: Path | None) -> Split:
     """A split as the job's budget draws it, encoded for the model in a folder (None: raw text)."""
-    spec = job.spec["task"]
-    return _split(*_draw_key(job, name), spec["max_length"], spec["stride"], model_folder)
+    return _split(*_draw_key(job, name), json.dumps(_encoding(job), sort_keys=True), model_folder)
+
+
+def _encoding(job: Job) -> dict[str, Any]:
+    """What the suite says of how inputs are encoded."""
+    task = job.spec["task"]
+    return {
+        "max_length": task["max_length"],
+        "stride": task["stride"],
+        "image": job.spec["model"].get("image"),
+    }
 
 
 def drawn(job: Job, name: SplitName) -> Examples:
@@ -137,26 +159,22 @@ def _split(
     name: SplitName,
     size: int | None,
     seed: int,
-    max_length: int,
-    stride: int,
+    encoding: str,
     model_folder: Path | None,
 ) -> Split:
     examples = _drawn(entry_json, cache, base, name, size, seed)
-    tokenizer = None
-    if model_folder is not None:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(model_folder / "tokenizer.json"))
     task = _task_data(entry_json, cache, base).task
-    return Split(examples, task.encode(examples, TextEncoder(tokenizer, max_length, stride)))
+    encoder = task.encoder(model_folder, json.loads(encoding), cache)
+    return Split(examples, task.encode(examples, encoder), encoder)
 
 
 def inputs_key(job: Job) -> list[Any]:
     """What the encoded training and validation inputs of a job depend on, besides the model."""
     task = job.spec["task"]
-    data = {k: v for k, v in task["data"].items() if k != "test"}
-    budget = {k: v for k, v in task["budget"].items() if k != "test"}
-    return [data, budget, task["type"], task["options"], task["max_length"], task["stride"]]
+    data, budget = task["data"], task["budget"]
+    if data["test"] is not None:  # else it is held out of training, and decides what is left
+        data, budget = ({k: v for k, v in x.items() if k != "test"} for x in (data, budget))
+    return [data, budget, task["type"], task["options"], *_encoding(job).values()]
 
 
 def overlap_facts(job: Job) -> dict[str, Any]:
@@ -170,8 +188,14 @@ def overlap_facts(job: Job) -> dict[str, Any]:
 
 
 def sample(encoded: Encoded, size: int, seed: int) -> Encoded:
-    """A seeded sample of features, for timings on real inputs in their real lengths."""
+    """A seeded sample of features, for timings on real inputs in their real lengths.
+
+    Smaller than asked where images are large: a timed process holds them all.
+    """
     count = len(encoded)
+    for column in encoded.inputs.values():
+        if isinstance(column, Pixels):
+            size = min(size, max(1, _TIMED_PIXELS // column.values[0].size))
     chosen = np.sort(np.random.default_rng(seed).permutation(count)[:size])
     inputs = take_rows(encoded.inputs, chosen)
     return Encoded(inputs, {}, np.arange(len(chosen)), np.zeros(len(chosen), bool))

@@ -27,19 +27,27 @@ def reference(job: Job, progress: Progress) -> dict[str, Any]:
     import io
 
     progress("reference", 0, 1, "")
-    backend = registry.backends.get(job.spec["framework"])
+    origin = reference_framework(job)
     folder = model_folder(job)
-    assert folder is not None
+    assert folder is not None and origin is not None
     encoded = prepare.split(job, "train", folder).encoded
     order = np.argsort(lengths_of(encoded), kind="stable")
     chosen = np.unique(np.concatenate([order[:_EXAMPLES], order[-_EXAMPLES:]]))
     batch = pad(encoded, chosen)
-    hidden = registry.backends.get(backend.reference)().hidden_states(folder, batch)
+    kind = job.spec["model"]["kind"]
+    hidden = registry.backends.get(origin)().hidden_states(kind, folder, batch)
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, hidden=hidden, **batch)
+    np.savez(buffer, allow_pickle=False, hidden=hidden, framework=np.array(origin), **batch)
     write_bytes(path, buffer.getvalue())
     progress("reference", 1, 1, "")
     return {"reference": str(path)}
+
+
+def reference_framework(job: Job) -> str | None:
+    """The framework that the job's backbone is compared with; None for its own checkpoints."""
+    kinds = registry.backends.get(job.spec["framework"]).references
+    framework: str | None = kinds.get(job.spec["model"]["kind"])
+    return framework
 
 
 def reference_file(job: Job) -> Path:

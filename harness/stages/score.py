@@ -30,7 +30,7 @@ def score(job: Job, progress: Progress) -> dict[str, Any]:
     folder = model_folder(job)
     data = prepare.task_data(job)
     test = prepare.split(job, "test", folder)
-    runtime.prepare(job.artifact, job.exports)
+    runtime.prepare(job.artifact, job.exports, lambda: prepare.split(job, "train", folder).encoded)
     predictor = runtime.load(
         job.artifact, job.exports, device=job.run["device"], threads=job.run["threads"]
     )

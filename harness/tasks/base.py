@@ -9,7 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
@@ -78,14 +79,46 @@ class Ragged:
         return Ragged.of([self[int(i)] for i in rows], self.values.dtype)
 
 
-def take_rows(
-    columns: Mapping[str, Ragged | np.ndarray], rows: np.ndarray
-) -> dict[str, Ragged | np.ndarray]:
+@dataclass(frozen=True)
+class Pixels:
+    """Images of one size, kept as bytes and normalised when a batch is made of them.
+
+    ``values``: (images, height, width, 3) uint8, possibly a view of a file; ``mean`` and ``std``
+    per channel, of pixels scaled to 0..1.
+    """
+
+    values: np.ndarray
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Pixels:
+        return Pixels(self.values[np.asarray(rows, np.int64)], self.mean, self.std)
+
+    def normalised(self, pixels: np.ndarray) -> np.ndarray:
+        """(batch, height, width, 3) uint8 to (batch, 3, height, width) float32.
+
+        A view: channels lie last in memory, which is how frameworks compute fastest on a CPU.
+        """
+        scale = np.float32(1.0) / (np.float32(255.0) * np.asarray(self.std, np.float32))
+        shift = np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)
+        return (pixels * scale - shift).transpose(0, 3, 1, 2)
+
+
+#: one column of a model's inputs
+Column = Ragged | Pixels | np.ndarray
+C = TypeVar("C", bound=Column)
+
+
+def take_rows(columns: Mapping[str, C], rows: np.ndarray) -> dict[str, C]:
     """The given rows of every column."""
-    return {
-        name: values.take(rows) if isinstance(values, Ragged) else values[rows]
+    taken: dict[str, Any] = {
+        name: values[rows] if isinstance(values, np.ndarray) else values.take(rows)
         for name, values in columns.items()
     }
+    return taken
 
 
 @dataclass(frozen=True)
@@ -94,7 +127,8 @@ class Encoded:
 
     ``inputs``: for token models ``input_ids`` and, where the tokenizer makes them,
     ``token_type_ids`` as `Ragged` int32 (the attention mask is implied by the lengths); for
-    baselines ``text``: object array of strings, or of lists of strings (words).
+    images ``pixel_values`` as `Pixels`; for baselines on text ``text``: object array of strings,
+    or of lists of strings (words).
     ``targets``: ``labels`` as (features,) int64, or `Ragged` int64 with `IGNORED_LABEL`;
     for spans ``start`` and ``end`` as (features,) int64 token positions.
     ``example_index``: (features,) int64, the example that each feature belongs to.
@@ -102,11 +136,11 @@ class Encoded:
     ``extras``: what `Task.decode` needs besides (word positions, character offsets).
     """
 
-    inputs: dict[str, Ragged | np.ndarray]
-    targets: dict[str, Ragged | np.ndarray]
+    inputs: Mapping[str, Column]
+    targets: Mapping[str, Ragged | np.ndarray]
     example_index: np.ndarray
     truncated: np.ndarray
-    extras: dict[str, Ragged | np.ndarray] = field(default_factory=dict)
+    extras: Mapping[str, Ragged | np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.example_index)
@@ -147,7 +181,8 @@ class Task(ABC):
     #: on Reuters R8 (480 documents, 30 steps) similar lengths cost 3 to 4 points of accuracy, ours
     #: as well as Hugging Face's `group_by_length`
     mixed_batches: ClassVar[bool] = False
-    #: formats that this type reads unless the suite names another
+    #: distributions that `encode` uses; their versions are part of a fit's identity
+    libraries: ClassVar[tuple[str, ...]] = ("tokenizers",)
     options: Mapping[str, Any]
 
     def __init__(self, options: Mapping[str, Any], labels: Sequence[str] = ()) -> None:
@@ -178,8 +213,28 @@ class Task(ABC):
     @abstractmethod
     def head(self) -> Head: ...
 
+    def inspect(self, examples: Examples) -> None:  # noqa: B027
+        """Look into content that `examples` leaves unread; `RequestError` on what is damaged."""
+
+    def encoder(self, model_folder: Path | None, how: Mapping[str, Any], cache: Path) -> Any:
+        """How a model in a folder (None for baselines) takes examples: what `encode` is given.
+
+        ``how``: ``max_length``, ``stride`` and ``image`` as the suite has them; large encoded
+        inputs may be kept under ``cache``. Here for text; types of other media have their own.
+        """
+        tokenizer = None
+        if model_folder is not None:
+            from tokenizers import Tokenizer
+
+            tokenizer = Tokenizer.from_file(str(model_folder / "tokenizer.json"))
+        return TextEncoder(tokenizer, how["max_length"], how["stride"])
+
+    def encoder_facts(self, encoder: Any) -> dict[str, Any]:
+        """What an artifact says of its inputs besides ``max_length`` and ``stride``."""
+        return {}
+
     @abstractmethod
-    def encode(self, examples: Examples, encoder: TextEncoder) -> Encoded: ...
+    def encode(self, examples: Examples, encoder: Any) -> Encoded: ...
 
     @abstractmethod
     def decode(

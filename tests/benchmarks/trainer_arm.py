@@ -13,6 +13,7 @@ from torch import nn
 from harness.backends.base import predict_all
 from harness.backends.torch.predictor import TorchPredictor
 from harness.backends.torch.threads import use_threads
+from harness.backends.torch.zoo import hide_torchvision
 from harness.tasks.base import Encoded
 from tests.benchmarks.conftest import Prepared
 from tests.benchmarks.processes import THREADS
@@ -26,6 +27,7 @@ def train_with_trainer(
     `AutoModelFor...` with the library's default attention and the checkpoint's dropout, batches
     padded by its own collator, its own AdamW and schedule.
     """
+    hide_torchvision()
     import transformers
     from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments, logging
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -17,9 +18,14 @@ class OnnxRuntime(Runtime):
     name: ClassVar[str] = "onnxruntime"
     framework: ClassVar[str] = "onnxruntime"
     dtype: ClassVar[str] = "float32"
-    libraries: ClassVar[tuple[str, ...]] = (
-        "onnxruntime", "onnx", "onnxscript", "torch", "transformers",
-    )  # fmt: skip
+    libraries: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx", "onnxscript", "torch")
+    #: what PyTorch's exporter traces
+    kind_libraries: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "transformer": ("transformers",),
+        "static-embeddings": ("transformers",),
+        "timm": ("timm",),
+        "keras-application": ("timm",),
+    }
     version: ClassVar[int] = 1
     needs: ClassVar[Literal["artifact", "onnx"]] = "onnx"
 

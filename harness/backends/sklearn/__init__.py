@@ -1,4 +1,4 @@
-"""Baselines without a neural network: TF-IDF with logistic regression, and the majority class."""
+"""Baselines without a neural network: linear models on words or pixels, and the majority class."""
 
 from harness.backends.sklearn.backend import SklearnBackend
 from harness.backends.sklearn.runtime import SklearnRuntime

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from harness.backends.base import ArtifactInfo, FitRequest
+from harness.backends.sklearn.baseline import Trained
 from harness.backends.sklearn.tfidf import ABSENT, WEIGHTS_FILE, split_rows
 from harness.tasks.base import IGNORED_LABEL, Encoded, Ragged
 
@@ -32,6 +35,10 @@ class Majority:
         lengths = [len(words) for words in inputs]
         return split_rows(np.tile(self.scores, (sum(lengths), 1)), lengths)
 
+    @property
+    def params(self) -> int:
+        return int(self.scores.size)
+
 
 def fit(train: Encoded, *, outputs: int, head: Literal["pooled", "token", "span"]) -> Majority:
     """Count the labels of the training split."""
@@ -43,6 +50,15 @@ def fit(train: Encoded, *, outputs: int, head: Literal["pooled", "token", "span"
     shares = counts / max(counts.sum(), 1)
     scores = np.log(shares, out=np.full(outputs, ABSENT), where=shares > 0)
     return Majority(scores.astype(np.float32), head)
+
+
+def train(request: FitRequest) -> Trained:
+    model = fit(request.train, outputs=request.info.outputs, head=request.info.head)
+    return Trained(model, partial(save, model))
+
+
+def restore(folder: Path, info: ArtifactInfo) -> Majority:
+    return load(folder, info.head)
 
 
 def save(model: Majority, out: Path) -> None:

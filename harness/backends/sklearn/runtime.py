@@ -9,14 +9,15 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from harness.backends.base import ArtifactInfo, Batch, Predictor, Runtime
-from harness.backends.sklearn import majority, tfidf
+from harness.backends.sklearn import tfidf
+from harness.backends.sklearn.baseline import Baseline, only_column, restore
 from harness.errors import Unsupported
 
 
 class BaselinePredictor(Predictor):
     """Logits of a baseline; its thread pools are set for the whole process."""
 
-    def __init__(self, model: tfidf.TfidfLogreg | majority.Majority, threads: int) -> None:
+    def __init__(self, model: Baseline, threads: int) -> None:
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         self._model = model
@@ -24,7 +25,7 @@ class BaselinePredictor(Predictor):
         threadpool_limits(threads)  # of the libraries that loading or fitting has imported
 
     def predict(self, batch: Batch) -> np.ndarray:
-        return self._model.logits(batch["text"])
+        return self._model.logits(only_column(batch))
 
     def observed(self) -> dict[str, Any]:
         """``threads`` is what the largest of the process's thread pools holds; where none can be
@@ -50,11 +51,7 @@ class SklearnRuntime(Runtime):
         if device != "cpu":
             raise Unsupported(f"scikit-learn computes on the CPU, not on {device!r}")
         info = ArtifactInfo(**json.loads((artifact / "harness.json").read_text()))
-        if info.kind == "majority":
-            return BaselinePredictor(majority.load(artifact, info.head), threads)
-        if info.kind == "tfidf-logreg":
-            return BaselinePredictor(tfidf.load(artifact), threads)
-        raise Unsupported(f"{artifact}: a model of kind {info.kind!r} is no baseline")
+        return BaselinePredictor(restore(artifact, info), threads)
 
     def size_bytes(self, artifact: Path, exports: Path) -> int:
         files = (artifact / name for name in (tfidf.WEIGHTS_FILE, tfidf.VOCABULARY_FILE))

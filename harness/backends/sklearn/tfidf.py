@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.backends.base import ArtifactInfo, FitRequest
+from harness.backends.sklearn.baseline import Trained
 from harness.backends.sklearn.features import word_features
 from harness.errors import Unsupported
 from harness.tasks.base import IGNORED_LABEL, Encoded, Ragged
@@ -85,6 +87,35 @@ def fit(
     classifier = LogisticRegression(C=inverse_regularisation, max_iter=MAX_ITERATIONS)
     classifier.fit(features, labels)
     return TfidfLogreg(vectorizer, classifier, outputs, token_head), labels
+
+
+def train(request: FitRequest) -> Trained:
+    """`fit` as the request asks; `Unsupported` for inputs without text and for spans."""
+    info, settings = request.info, request.settings
+    if "text" not in request.train.inputs:
+        raise Unsupported("tfidf-logreg reads raw text, which this task has none of")
+    if info.head == "span":
+        raise Unsupported("tfidf-logreg classifies texts and words, it marks no spans")
+    ngrams = (int(settings["ngrams"][0]), int(settings["ngrams"][1]))
+    model, labels = fit(
+        request.train,
+        outputs=info.outputs,
+        token_head=info.head == "token",
+        inverse_regularisation=float(settings["C"]),
+        ngrams=ngrams,
+    )
+    steps = int(model.classifier.n_iter_.max())
+    notes = {
+        "features": int(model.classifier.n_features_in_),
+        "documents": len(labels),
+        "converged": steps < MAX_ITERATIONS,
+        "solver": "lbfgs",
+    }
+    return Trained(model, lambda out: save(model, ngrams, out), steps, notes)
+
+
+def restore(folder: Path, info: ArtifactInfo) -> TfidfLogreg:
+    return load(folder)
 
 
 def save(model: TfidfLogreg, ngrams: tuple[int, int], out: Path) -> None:

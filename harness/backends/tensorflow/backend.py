@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness.backends.base import Backend, FitReport, FitRequest, Progress
+import numpy as np
+
+from harness.backends.base import (
+    ArtifactInfo,
+    Backend,
+    Batch,
+    FitReport,
+    FitRequest,
+    Progress,
+)
+from harness.backends.gate import check
 from harness.errors import RequestError
 
 
@@ -13,24 +24,23 @@ class TensorFlowBackend(Backend):
     """Keras 3 and KerasHub; every pretrained backbone passes the parity gate first."""
 
     name: ClassVar[str] = "tensorflow"
-    kinds: ClassVar[tuple[str, ...]] = ("transformer",)
+    kinds: ClassVar[tuple[str, ...]] = ("transformer", "timm", "keras-application")
     libraries: ClassVar[tuple[str, ...]] = ("tensorflow", "keras", "keras-hub")
     version: ClassVar[int] = 1
     runtime: ClassVar[str] = "tensorflow"
-    reference: ClassVar[str] = "torch"
+    references: ClassVar[Mapping[str, str]] = {"transformer": "torch", "timm": "torch"}
 
     def fit(self, request: FitRequest, progress: Progress) -> FitReport:
         from harness.backends.tensorflow.threads import set_up
 
         set_up(request.device, request.threads)
-        from harness.backends.tensorflow.gate import check
         from harness.backends.tensorflow.loop import train
         from harness.backends.tensorflow.model import build
         from harness.backends.tensorflow.probe import probe
 
         if request.recipe == "baseline":
             raise RequestError(f"the framework `tensorflow` has no recipe {request.recipe!r}")
-        assert request.model_folder is not None and request.reference is not None
+        assert request.model_folder is not None
         scratch = request.recipe == "scratch"
         # new weights have no reference: the same architecture with the checkpoint's stands in
         stand_in = build(request.info, request.model_folder) if scratch else None
@@ -41,11 +51,22 @@ class TensorFlowBackend(Backend):
             seed=request.seed,
             dropout=request.settings.get("dropout"),
         )
-        difference = check((stand_in or model).hidden, request.reference)
+        gated = stand_in or model
         fit = probe if request.recipe == "linear-probe" else train
+        difference = check(gated.compute_hidden, request.reference) if request.reference else None
         report = fit(model, request, progress)
-        report.notes["gate_rel_diff"] = difference
+        if difference is not None:
+            report.notes["gate_rel_diff"] = difference
         return report
+
+    def hidden_states(self, model_kind: str, model_folder: Path, batch: Batch) -> np.ndarray:
+        from harness.backends.tensorflow.threads import set_up
+
+        set_up("cpu", 0)
+        from harness.backends.tensorflow.model import build
+
+        info = ArtifactInfo(model_kind, "tensorflow", "", "pooled", 2, "mean", ["0", "1"], 64)
+        return build(info, model_folder).compute_hidden(batch)
 
     def resolve_dtype(
         self, model_kind: str, model_folder: Path | None, device: str, threads: int

@@ -8,12 +8,13 @@ import numpy as np
 
 from harness.backends import training
 from harness.backends.base import FitReport, FitRequest, Predictor, Progress, lengths_of
-from harness.backends.batches import padded_batch
+from harness.backends.batches import augmenter_of, padded_batch
 from harness.backends.tensorflow.dropout import PooledDropout
 from harness.backends.tensorflow.losses import LOSSES
 from harness.backends.tensorflow.model import TensorFlowModel, save
 from harness.backends.tensorflow.predictor import TensorFlowPredictor, signature
 from harness.backends.tensorflow.rows import TrainedRows
+from harness.backends.tensorflow.text import TextModel
 from harness.tasks.base import Ragged
 
 #: parts of a batch of mixed lengths, each padded to its own longest sequence. Their losses add up
@@ -46,8 +47,9 @@ class TensorFlowStepper(training.Stepper):
             table = self.rows.table.value
             self.variables = [self.rows.rows, *(v for v in whole if v is not table)]
         self.dropout: PooledDropout | None = None
+        self.augment = augmenter_of(request)
         self.lengths = lengths_of(request.train)
-        if request.device == "cpu":
+        if request.device == "cpu" and isinstance(model, TextModel):
             longest = np.array([self.lengths.max()] * request.settings["batch_size"])
             largest = max(self._elements(part) for part in self._parts(longest))
             self.dropout = PooledDropout(model, request.seed, largest)
@@ -58,7 +60,8 @@ class TensorFlowStepper(training.Stepper):
 
     def _limit_rows(self) -> TrainedRows | None:
         """Not with L1, which pulls on unreached rows too."""
-        if self.request.settings["l1"] or not hasattr(self.model.backbone, "token_embedding"):
+        table = getattr(self.model.backbone, "token_embedding", None)
+        if self.request.settings["l1"] or table is None:
             return None
         ids = self.request.train.inputs["input_ids"]
         assert isinstance(ids, Ragged)
@@ -69,7 +72,7 @@ class TensorFlowStepper(training.Stepper):
 
         self.share.assign(share)
         examples = self._parts(batch[np.argsort(self.lengths[batch], kind="stable")])
-        parts = [padded_batch(self.request.train, part) for part in examples]
+        parts = [self._arrays(part) for part in examples]
         if len(parts) not in self._traced:
             one = tuple(signature(arrays) for arrays in parts[0])
             self._traced[len(parts)] = tf.function(
@@ -84,6 +87,10 @@ class TensorFlowStepper(training.Stepper):
             self.rows.decay(1.0 - settings["learning_rate"] * share * settings["weight_decay"])
         return loss
 
+    def _arrays(self, part: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        inputs, targets = padded_batch(self.request.train, part, self.augment)
+        return self.model.feed(inputs), targets
+
     def _parts(self, batch: np.ndarray) -> list[np.ndarray]:
         if not self.request.mixed_batches or len(batch) < 2 * _PARTS:
             return [batch]
@@ -93,7 +100,7 @@ class TensorFlowStepper(training.Stepper):
         """Factors that the dropout of one layer takes for sequences of these lengths."""
         backbone = self.model.backbone
         heads = int(getattr(backbone, "num_heads", 0) or getattr(backbone, "num_query_heads", 1))
-        width, longest = int(self.model.weight.shape[0]), int(lengths.max())
+        width, longest = self.model.width(), int(lengths.max())
         return len(lengths) * longest * (heads * longest + 2 * width)
 
     @property
@@ -137,10 +144,10 @@ class TensorFlowStepper(training.Stepper):
     def snapshot(self) -> list[np.ndarray]:
         if self.rows:
             self.rows.sync()
-        return [variable.numpy() for variable in self.model.trainable()]
+        return [variable.numpy() for variable in self.model.state()]
 
     def restore(self, state: list[np.ndarray]) -> None:
-        for variable, values in zip(self.model.trainable(), state, strict=True):
+        for variable, values in zip(self.model.state(), state, strict=True):
             variable.assign(values)
         if self.rows:
             self.rows.reload()
@@ -158,7 +165,7 @@ class _AdamW:
         self.variables = variables
         rate = settings["learning_rate"]
         head_rate = settings.get("head_learning_rate") or rate
-        heads = (id(model.weight), id(model.bias))
+        heads = {id(variable) for layer in model.head for variable in layer}
         self.rates = [head_rate if id(v) in heads else rate for v in variables]
         self.decays = [settings["weight_decay"] if len(v.shape) > 1 else 0.0 for v in variables]
         self.first = [tf.Variable(tf.zeros_like(v), trainable=False) for v in variables]

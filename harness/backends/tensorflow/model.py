@@ -1,34 +1,41 @@
-"""A Keras backbone under a linear head, and the neutral artifact it is loaded from and saved to."""
+"""What every Keras backbone under a head shares, and its neutral artifact.
+
+Each kind of model is a subclass in a file of its own, and a line in `KINDS`.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.backends.base import ArtifactInfo
-from harness.backends.tensorflow.architectures import build as build_backbone
-from harness.backends.tensorflow.architectures import first
+from harness.backends.base import ArtifactInfo, Batch
+from harness.backends.heads import HeadLayers, load_head, save_head
 from harness.backends.tensorflow.weights import Checkpoint
 from harness.errors import Unsupported
 
+#: what builds each kind, with (info, folder, scratch, dropout, seed)
+KINDS = {
+    "keras-application": "harness.backends.tensorflow.applications:build_application",
+    "timm": "harness.backends.tensorflow.vision:build_timm",
+    "transformer": "harness.backends.tensorflow.text:build_transformer",
+}
 #: files that travel unchanged from a model folder to an artifact
 _COMPANIONS = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 #: standard deviation of a new head (BERT's value)
 _HEAD_STD = 0.02
-_HEAD_DROPOUT_KEYS = (
-    "classifier_dropout", "seq_classif_dropout", "hidden_dropout_prob", "resid_pdrop",
-)  # fmt: skip
 
 #: a batch's arrays as tensors
 Inputs = dict[str, Any]
 
 
 class TensorFlowModel:
-    """Backbone, pooling, dropout and head; computes with TensorFlow's functions."""
+    """Backbone, dropout and head; computes with TensorFlow's functions."""
 
     def __init__(
         self,
@@ -42,11 +49,14 @@ class TensorFlowModel:
 
         self.backbone, self.checkpoint, self.info = backbone, checkpoint, info
         self.head_dropout = head_dropout
-        self.takes = {tensor.name for tensor in backbone.inputs}
-        width = int(_sequence(backbone.outputs, backbone).shape[-1])
-        drawn = np.random.default_rng(seed).normal(0.0, _HEAD_STD, (width, info.outputs))
-        self.weight = tf.Variable(drawn.astype(np.float32), name="head_weight")
-        self.bias = tf.Variable(np.zeros(info.outputs, np.float32), name="head_bias")
+        widths = [self.width(), *info.hidden, info.outputs]
+        generator = np.random.default_rng(seed)
+        #: (weight (in, out), bias (out,)) of each layer, hidden ones first
+        self.head = []
+        for i, (wide, out) in enumerate(itertools.pairwise(widths)):
+            drawn = generator.normal(0.0, _HEAD_STD, (wide, out)).astype(np.float32)
+            weight = tf.Variable(drawn, name=f"head_{i}_weight")
+            self.head.append((weight, tf.Variable(tf.zeros(out), name=f"head_{i}_bias")))
         seeds = tf.random.Generator.from_seed(seed)
 
         def dropout(features: Any, training: bool = False) -> Any:
@@ -55,49 +65,64 @@ class TensorFlowModel:
             drawn = seeds.make_seeds(1)[:, 0]
             return tf.nn.experimental.stateless_dropout(features, head_dropout, drawn)
 
-        #: before the head; training on a CPU puts a faster one in its place
+        #: before the last layer; training on a CPU may put a faster one in its place
         self.dropout = dropout
 
-    def hidden(self, inputs: Inputs, training: bool = False) -> Any:
-        """Last hidden states, (batch, length, hidden), float32."""
-        import tensorflow as tf
+    def width(self) -> int:
+        """Values of a backbone's features."""
+        raise NotImplementedError
 
-        ids = tf.cast(inputs["input_ids"], tf.int32)
-        given = {"token_ids": ids, "padding_mask": tf.cast(inputs["attention_mask"], tf.int32)}
-        if "segment_ids" in self.takes:
-            segments = inputs.get("token_type_ids")
-            given["segment_ids"] = (
-                tf.zeros_like(ids) if segments is None else tf.cast(segments, tf.int32)
-            )
-        return tf.cast(_sequence(self.backbone(given, training=training)), tf.float32)
+    def feed(self, batch: Batch) -> Batch:
+        """A batch's arrays in the layout that the backbone computes in."""
+        return batch
+
+    def hidden(self, inputs: Inputs, training: bool = False) -> Any:
+        """What the backbone computes, float32: a state for every token or position."""
+        raise NotImplementedError
+
+    def compute_hidden(self, batch: Batch) -> np.ndarray:
+        """`hidden` of a batch's arrays."""
+        return np.asarray(self.hidden(self.feed(batch)))
 
     def features(self, inputs: Inputs, training: bool = False) -> Any:
-        """What the head sees: (batch, hidden) for pooled heads, else (batch, length, hidden)."""
-        import tensorflow as tf
-
-        hidden = self.hidden(inputs, training)
-        if self.info.head != "pooled":
-            return hidden
-        mask = tf.cast(inputs["attention_mask"], tf.float32)
-        if self.info.pooling == "cls":
-            return hidden[:, 0]
-        if self.info.pooling == "mean":
-            total = tf.maximum(tf.reduce_sum(mask, 1, keepdims=True), 1.0)
-            return tf.reduce_sum(hidden * mask[..., None], 1) / total
-        last = tf.maximum(tf.cast(tf.reduce_sum(mask, 1), tf.int32) - 1, 0)
-        return tf.gather(hidden, last, batch_dims=1)
+        """What the head sees."""
+        raise NotImplementedError
 
     def logits(self, inputs: Inputs, training: bool = False) -> Any:
         """(batch, outputs) for pooled heads, else (batch, length, outputs)."""
         import tensorflow as tf
 
-        features = self.dropout(self.features(inputs, training), training=training)
-        return tf.tensordot(features, self.weight, 1) + self.bias
+        features = self.features(inputs, training)
+        *hidden, (weight, bias) = self.head
+        for wide, shift in hidden:
+            features = tf.nn.relu(tf.tensordot(features, wide, 1) + shift)
+        return tf.tensordot(self.dropout(features, training=training), weight, 1) + bias
+
+    def padded_up(self, batch: Batch) -> Batch:
+        """A batch of few different shapes, for a compiler that works anew for each."""
+        raise NotImplementedError
+
+    def state(self) -> list[Any]:
+        """All variables that the checkpoint filled (statistics of norms included), and the head."""
+        ported = {id(getattr(v, "value", v)): v for v in self.checkpoint.variables()}
+        return [*(v.value for v in ported.values()), *self._head_variables()]
 
     def trainable(self) -> list[Any]:
-        """All variables that a fine-tune moves: those the checkpoint filled, and the head."""
-        ported = {id(getattr(v, "value", v)): v for v in self.checkpoint.variables()}
-        return [v.value for v in ported.values() if v.trainable] + [self.weight, self.bias]
+        """Those of `state` that a fine-tune moves."""
+        return [v for v in self.state() if v.trainable]
+
+    def _head_variables(self) -> list[Any]:
+        return [variable for layer in self.head for variable in layer]
+
+    def head_layers(self) -> HeadLayers:
+        """The head's weights as artifacts hold them."""
+        return [(weight.numpy().T, bias.numpy()) for weight, bias in self.head]
+
+    def set_head(self, layers: HeadLayers) -> None:
+        """Take weights as `head_layers` gives them."""
+        for (weight, bias), (new_weight, new_bias) in zip(self.head, layers, strict=True):
+            weight.assign(new_weight.T)
+            bias.assign(new_bias)
 
 
 def build(
@@ -108,28 +133,24 @@ def build(
     seed: int = 0,
     dropout: float | None = None,
 ) -> TensorFlowModel:
-    """A model to train from a neutral folder; `Unsupported` for what KerasHub cannot load."""
+    """A model to train from a neutral folder; `Unsupported` for what Keras cannot load."""
     import keras
 
-    if info.kind != "transformer":
+    if info.kind not in KINDS:
         raise Unsupported(f"TensorFlow fits no models of kind {info.kind!r}")
     keras.utils.set_random_seed(seed)
-    backbone, checkpoint, config = build_backbone(
-        folder, scratch=recipe == "scratch", dropout=dropout
+    module, _, name = KINDS[info.kind].partition(":")
+    model: TensorFlowModel = getattr(import_module(module), name)(
+        info, folder, recipe == "scratch", dropout, seed
     )
-    rate = dropout if dropout is not None else first(config, _HEAD_DROPOUT_KEYS, 0.0)
-    return TensorFlowModel(backbone, checkpoint, info, float(rate), seed)
+    return model
 
 
 def load(artifact: Path) -> TensorFlowModel:
     """A fitted model from its artifact."""
-    from safetensors.numpy import load_file
-
     info = ArtifactInfo(**json.loads((artifact / "harness.json").read_text()))
     model = build(info, artifact)
-    head = load_file(artifact / "head.safetensors")
-    model.weight.assign(head["weight"].T)
-    model.bias.assign(head["bias"])
+    model.set_head(load_head(artifact))
     return model
 
 
@@ -140,19 +161,8 @@ def save(model: TensorFlowModel, out: Path, folder: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     # the metadata is what transformers asks of a file before it reads it
     save_file(model.checkpoint.back(), out / "model.safetensors", metadata={"format": "pt"})
-    head = {"weight": np.ascontiguousarray(model.weight.numpy().T), "bias": model.bias.numpy()}
-    save_file(head, out / "head.safetensors")
+    save_head(model.head_layers(), out)
     for name in _COMPANIONS:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, out / name)
     (out / "harness.json").write_text(json.dumps(model.info.as_dict(), indent=2, sort_keys=True))
-
-
-def _sequence(output: Any, backbone: Any = None) -> Any:
-    """The hidden states among what a backbone returns."""
-    if isinstance(output, dict):
-        return output["sequence_output"]
-    if isinstance(output, list):  # symbolic outputs, in the order of their names
-        structure = backbone._outputs_struct
-        return _sequence(structure)
-    return output

@@ -10,9 +10,6 @@ from harness.backends.base import Batch, Predictor
 from harness.backends.tensorflow.model import TensorFlowModel
 from harness.backends.tensorflow.threads import observed_threads
 
-#: XLA compiles for each shape: lengths and batches are padded up to a power of two from here
-_SMALLEST = 16
-
 
 class TensorFlowPredictor(Predictor):
     """Logits with dropout off; ``xla`` compiles the graph, for padded shapes."""
@@ -24,9 +21,10 @@ class TensorFlowPredictor(Predictor):
     def predict(self, batch: Batch) -> np.ndarray:
         import tensorflow as tf
 
-        rows, length = batch["input_ids"].shape
+        rows, length = next(iter(batch.values())).shape[:2]
+        batch = self._model.feed(batch)
         if self._xla:
-            batch = _padded_up(batch, rows, length, self._model.info.max_length)
+            batch = self._model.padded_up(batch)
         key = tuple(sorted(batch))
         if key not in self._traced:
             self._traced[key] = tf.function(
@@ -40,33 +38,25 @@ class TensorFlowPredictor(Predictor):
     def observed(self) -> dict[str, Any]:
         return {
             "device": _device_of(self._model),
-            "dtype": str(self._model.weight.dtype.name),
+            "dtype": str(self._model.head[0][0].dtype.name),
             "threads": observed_threads(),
             "compiled": "XLA, shapes padded to powers of two" if self._xla else "tf.function",
         }
 
 
 def signature(batch: Batch) -> dict[str, Any]:
-    """What a traced function takes: a batch's arrays with every dimension open."""
+    """What a traced function takes: a batch's arrays, open in number and length; of images the
+    number alone, as convolutions need the rest."""
     import tensorflow as tf
 
     return {
-        name: tf.TensorSpec([None] * array.ndim, tf.as_dtype(array.dtype))
-        for name, array in batch.items()
-    }
-
-
-def _padded_up(batch: Batch, rows: int, length: int, longest: int) -> Batch:
-    """A batch with masked columns and repeated rows up to powers of two (or the longest input)."""
-    wide = max(length, min(longest, max(_SMALLEST, 1 << (length - 1).bit_length())))
-    tall = 1 << (rows - 1).bit_length()
-    return {
-        name: np.pad(
-            np.pad(array, ((0, 0), (0, wide - length))), ((0, tall - rows), (0, 0)), "edge"
+        name: tf.TensorSpec(
+            [None, *array.shape[1:]] if array.ndim == 4 else [None] * array.ndim,
+            tf.as_dtype(array.dtype),
         )
         for name, array in batch.items()
     }
 
 
 def _device_of(model: TensorFlowModel) -> str:
-    return "cuda" if "GPU" in model.weight.device else "cpu"
+    return "cuda" if "GPU" in model.head[0][0].device else "cpu"

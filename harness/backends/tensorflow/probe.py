@@ -19,14 +19,14 @@ def probe(model: TensorFlowModel, request: FitRequest, progress: Progress) -> Fi
     traced: dict[str, object] = {}
 
     def compute(batch: Batch) -> np.ndarray:
+        batch = model.feed(batch)
         if "f" not in traced:
             traced["f"] = tf.function(model.features, input_signature=[signature(batch)])
         return traced["f"](batch).numpy()  # type: ignore[operator]
 
-    width = int(model.weight.shape[0])
-    params = sum(int(np.prod(v.shape)) for v in model.trainable()[:-2])
-    head, report = shared.probe(request, compute, width, params, progress)
-    model.weight.assign(head.weight.T)
-    model.bias.assign(head.bias)
+    own = sum(weight.size + bias.size for weight, bias in model.head_layers())
+    params = sum(int(np.prod(v.shape)) for v in model.trainable()) - own
+    head, report = shared.probe(request, compute, model.width(), params, progress)
+    model.set_head(head)
     save(model, request.out, request.model_folder)
     return report

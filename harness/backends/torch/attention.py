@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from harness.backends.torch import packing
 from harness.backends.torch.dropout import MaskPools
+from harness.backends.torch.zoo import hide_torchvision
 
 NAME = "harness_cpu_training"
 
 
 def register() -> str:
     """Make the attention known to transformers; returns the name to build models with."""
+    hide_torchvision()
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import eager_mask
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from harness.backends.base import ArtifactInfo, Backend, Batch, FitReport, FitRequest, Progress
+from harness.backends.gate import check
 from harness.errors import RequestError
 
-#: a training step on sequences like those of short documents: batch, tokens
-_TRIAL_SHAPE = (16, 64)
+#: examples of the training steps that are timed
+_TRIAL_BATCH = 16
 #: seconds that the two arms of the trial may take together
 _TRIAL_SECONDS = 3.0
 #: a product of two matrices this size decides whether bfloat16 is worth a trial at all
@@ -21,32 +22,50 @@ _PRODUCT = 512
 
 class TorchBackend(Backend):
     name = "torch"
-    kinds = ("transformer", "static-embeddings")
-    libraries = ("torch", "transformers")
+    kinds = ("transformer", "static-embeddings", "timm", "keras-application")
+    libraries = ("torch",)
+    kind_libraries: ClassVar = {
+        "transformer": ("transformers",),
+        "static-embeddings": ("transformers",),
+        "timm": ("timm",),
+        "keras-application": ("timm",),
+    }
+    references: ClassVar = {"keras-application": "tensorflow"}
     version = 2
     runtime = "torch"
 
     def fit(self, request: FitRequest, progress: Progress) -> FitReport:
-        if request.recipe == "linear-probe":
-            from harness.backends.torch.probe import probe
+        from harness.backends.torch.loop import train
+        from harness.backends.torch.probe import probe
 
-            return probe(request, progress)
-        if request.recipe in ("fine-tune", "scratch"):
-            from harness.backends.torch.loop import train
+        if request.recipe == "baseline":
+            raise RequestError(f"the framework `torch` has no recipe {request.recipe!r}")
+        difference = None
+        if request.reference is not None:
+            folder, kind = request.model_folder, request.model_kind
+            assert folder is not None
+            difference = check(lambda b: self.hidden_states(kind, folder, b), request.reference)
+        fit = probe if request.recipe == "linear-probe" else train
+        report = fit(request, progress)
+        if difference is not None:
+            report.notes["gate_rel_diff"] = difference
+        return report
 
-            return train(request, progress)
-        raise RequestError(f"the framework `torch` has no recipe {request.recipe!r}")
+    def check(self, model_kind: str, model_folder: Path) -> None:
+        from harness.backends.torch.models import build
 
-    def hidden_states(self, model_folder: Path, batch: Batch) -> np.ndarray:
+        build(_any_info(model_kind), model_folder)
+
+    def hidden_states(self, model_kind: str, model_folder: Path, batch: Batch) -> np.ndarray:
         import torch
 
-        from harness.backends.torch.models import FittedModel, build
+        from harness.backends.torch.models import build
 
-        info = ArtifactInfo("transformer", "torch", "", "token", 1, "mean", [""], 0)
-        model = build(info, model_folder).eval()
-        assert isinstance(model, FittedModel)
+        model = build(_any_info(model_kind), model_folder).eval()
         with torch.inference_mode():
-            return model.hidden(**{n: torch.from_numpy(a) for n, a in batch.items()}).numpy()
+            tensors = {n: torch.from_numpy(a) for n, a in batch.items()}
+            hidden: np.ndarray = model.hidden(**tensors).numpy()
+            return hidden
 
     def resolve_dtype(
         self, model_kind: str, model_folder: Path | None, device: str, threads: int
@@ -60,13 +79,13 @@ class TorchBackend(Backend):
             supported = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
             reason = f"bfloat16 {'is' if supported else 'is not'} supported by the GPU"
             return ("bfloat16" if supported else "float32"), {"reason": reason}
-        if model_kind != "transformer" or model_folder is None:
-            return "float32", {"reason": "only transformers gain from bfloat16"}
+        if model_kind == "static-embeddings" or model_folder is None:
+            return "float32", {"reason": "a table of embeddings has no products to speed up"}
         use_threads(threads)
         figures: dict[str, Any] = {"product_speedup": _product_speedup()}
         if figures["product_speedup"] < 1.0:
             return "float32", figures | {"reason": "bfloat16 products are slower here"}
-        figures |= _step_seconds(model_folder)
+        figures |= _step_seconds(model_kind, model_folder)
         faster = figures["bfloat16_step_seconds"] < figures["float32_step_seconds"]
         return ("bfloat16" if faster else "float32"), figures | {"reason": "training steps timed"}
 
@@ -87,7 +106,12 @@ def _product_speedup() -> float:
     return seconds[torch.float32] / seconds[torch.bfloat16]
 
 
-def _step_seconds(folder: Path) -> dict[str, float]:
+def _any_info(kind: str) -> ArtifactInfo:
+    """For looking at a backbone alone: what its head would do does not matter."""
+    return ArtifactInfo(kind, "torch", "", "pooled", 2, "mean", ["0", "1"], 64)
+
+
+def _step_seconds(kind: str, folder: Path) -> dict[str, float]:
     """Fastest training step in each precision, taken in turns."""
     import torch
 
@@ -95,15 +119,11 @@ def _step_seconds(folder: Path) -> dict[str, float]:
     from harness.backends.torch.loop import autocast
     from harness.backends.torch.models import build
 
-    info = ArtifactInfo("transformer", "torch", "", "pooled", 2, "mean", ["0", "1"], 64)
-    model = build(info, folder, attention=attention.register()).train()
+    model = build(_any_info(kind), folder, attention=attention.register()).train()
     attention.install(model, dropout.install(model, 0))
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
-    batch, length = _TRIAL_SHAPE
-    backbone: Any = model.backbone
-    vocabulary = backbone.config.vocab_size
-    ids = torch.randint(vocabulary, (batch, length), generator=torch.Generator().manual_seed(0))
-    mask, labels = torch.ones_like(ids), torch.arange(batch) % 2
+    inputs = model.trial_inputs(_TRIAL_BATCH, torch.Generator().manual_seed(0))
+    labels = torch.arange(_TRIAL_BATCH) % 2
     fastest = {"float32": float("inf"), "bfloat16": float("inf")}
     deadline = time.perf_counter() + _TRIAL_SECONDS
     rounds = 0
@@ -111,7 +131,7 @@ def _step_seconds(folder: Path) -> dict[str, float]:
         for dtype in fastest:
             begun = time.perf_counter()
             with autocast(dtype, "cpu"):
-                logits = model(ids, mask).float()
+                logits = model(**inputs).float()
             torch.nn.functional.cross_entropy(logits, labels).backward()
             optimiser.step()
             optimiser.zero_grad()

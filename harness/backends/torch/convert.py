@@ -26,21 +26,26 @@ if TYPE_CHECKING:
 _BYTE_LEVEL_FAMILIES = {"default": False, "gpt-2": False, "smollm": True}
 
 
-def to_neutral(folder: Path, out: Path, files: Sequence[str] | None = None) -> Path:
+def to_neutral(
+    folder: Path, out: Path, files: Sequence[str] | None = None, architecture: str | None = None
+) -> Path:
     """Make ``out`` a neutral model folder from ``folder``, unless it exists already.
 
-    ``files`` limits what of ``folder`` is looked at (default: all of it); of several weight files
+    ``architecture`` is timm's name of an image model that comes without a configuration. ``files``
+    limits what of ``folder`` is looked at (default: all of it); of several weight files
     the first kind of safetensors, GGUF, ``.bin``/``.pth`` counts. Raises `RequestError` if there
     are none, `Unsupported` if they cannot be converted faithfully.
     """
-    if (out / "tokenizer.json").is_file():
+    if out.is_dir():
         return out
     names = sorted(files) if files is not None else sorted(p.name for p in folder.iterdir())
     by_suffix: dict[str, list[str]] = {}
     for name in names:
         by_suffix.setdefault(Path(name).suffix, []).append(name)
     with whole_folder(out) as scratch:
-        if by_suffix.get(".safetensors"):
+        if architecture:
+            _convert_timm(folder, by_suffix, architecture, scratch)
+        elif by_suffix.get(".safetensors"):
             for name in names:
                 if Path(name).suffix in (".json", ".txt", ".model", ".safetensors"):
                     _link(folder / name, scratch / Path(name).name)
@@ -63,6 +68,24 @@ def to_neutral(folder: Path, out: Path, files: Sequence[str] | None = None) -> P
     return out
 
 
+def _convert_timm(
+    folder: Path, by_suffix: dict[str, list[str]], architecture: str, out: Path
+) -> None:
+    """The only weights file of a folder, as timm's architecture."""
+    from safetensors.torch import load_file
+
+    from harness.backends.torch.vision import neutral_from_state
+
+    safe = by_suffix.get(".safetensors", [])
+    weights = [*safe, *by_suffix.get(".pth", []), *by_suffix.get(".bin", [])]
+    if not weights:
+        raise RequestError(f"{folder}: no *.safetensors, *.pth or *.bin to take weights from")
+    _only_one(folder, weights)
+    origin = folder / weights[0]
+    state = load_file(origin) if safe else read_pickle(origin)
+    neutral_from_state(state, architecture, out, str(origin))
+
+
 def _only_one(folder: Path, names: list[str]) -> None:
     if len(names) > 1:
         raise RequestError(f"{folder}: several weight files, name one: {', '.join(names)}")
@@ -80,6 +103,9 @@ def _ensure_tokenizer(folder: Path) -> None:
     """Write tokenizer.json from older tokenizer files, where it is missing."""
     if (folder / "tokenizer.json").is_file() or (folder / "embeddings.safetensors").is_file():
         return
+    from harness.backends.torch.zoo import hide_torchvision
+
+    hide_torchvision()
     from transformers import AutoTokenizer
 
     try:
@@ -90,9 +116,9 @@ def _ensure_tokenizer(folder: Path) -> None:
         raise Unsupported(f"{folder}: no tokenizer.json, nor one to be made: {reason}") from None
 
 
-def _convert_pickle(source: Path, target: Path) -> None:
+def read_pickle(source: Path) -> dict[str, Any]:
+    """A state dict (name to tensor) from a PyTorch file, read without running code of it."""
     import torch
-    from safetensors.torch import save_file
 
     try:
         state: Any = torch.load(source, map_location="cpu", weights_only=True)
@@ -102,18 +128,26 @@ def _convert_pickle(source: Path, target: Path) -> None:
     state = state.get("state_dict", state) if isinstance(state, dict) else None
     if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise Unsupported(f"{source}: not a state dict (name to tensor)")
+    return state
+
+
+def _convert_pickle(source: Path, target: Path) -> None:
+    from safetensors.torch import save_file
+
     # clones, because safetensors refuses tensors that share memory (tied embeddings)
-    tensors = {name: value.detach().clone().contiguous() for name, value in state.items()}
+    tensors = {
+        name: value.detach().clone().contiguous() for name, value in read_pickle(source).items()
+    }
     save_file(tensors, target, metadata={"format": "pt"})
 
 
 def _convert_gguf(folder: Path, name: str, out: Path) -> None:
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-
     from harness.backends.torch.models import quiet_transformers
 
     quiet_transformers()
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
     origin = folder / name
     with _one_reading():
         try:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from harness.backends.torch.models import HeadedModel, StaticModel, load
+from harness.backends.torch.models import load
 from harness.errors import Unsupported
 
 #: From 23 on there is ``Attention``: scaled dot-product attention stays one node (a dozen a layer
@@ -29,7 +29,8 @@ def export_onnx(artifact: Path, out: Path) -> dict[str, Any]:
     """Write ``out/model.onnx``, atomically and with all weights in it.
 
     Inputs are int64 (batch, sequence), both dynamic: ``input_ids``, ``attention_mask``, and
-    ``token_type_ids`` where the architecture knows them. The output is ``logits``, float32.
+    ``token_type_ids`` where the architecture knows them; or float32 ``pixel_values`` (batch, 3,
+    height, width), the batch dynamic. The output is ``logits``, float32.
     Returns ``opset``, ``bytes``, ``seconds`` and ``inputs``. Whether the model computes the same,
     only loading and running it can tell (see `harness.backends.parity`).
 
@@ -41,7 +42,8 @@ def export_onnx(artifact: Path, out: Path) -> dict[str, Any]:
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     if size > _SINGLE_FILE_LIMIT:
         raise Unsupported(f"{size / 1e9:.1f} GB of weights; one ONNX file holds at most 2 GB")
-    inputs = example_inputs(model)
+    inputs = model.example_inputs()
+    axes = model.dynamic_axes()
     with _silence(), torch.no_grad():
         try:
             program = torch.onnx.export(
@@ -51,7 +53,7 @@ def export_onnx(artifact: Path, out: Path) -> dict[str, Any]:
                 opset_version=OPSET,
                 input_names=list(inputs),
                 output_names=["logits"],
-                dynamic_shapes={name: {0: "batch", 1: "sequence"} for name in inputs},
+                dynamic_shapes={name: axes for name in inputs},
                 external_data=False,
                 verify=False,  # with its own example only; parity is checked on real inputs
                 verbose=False,
@@ -75,20 +77,6 @@ def export_onnx(artifact: Path, out: Path) -> dict[str, Any]:
         "seconds": time.perf_counter() - start,
         "inputs": list(inputs),
     }
-
-
-def example_inputs(model: HeadedModel) -> dict[str, torch.Tensor]:
-    """A padded batch to trace with; its sizes differ from each other and from 0 and 1, which the
-    exporter would take for constants."""
-    shape = (2, 9)
-    mask = torch.ones(shape, dtype=torch.int64)
-    mask[1, 5:] = 0
-    inputs = {"input_ids": torch.ones(shape, dtype=torch.int64), "attention_mask": mask}
-    if not isinstance(model, StaticModel):
-        backbone: Any = model.backbone
-        if getattr(backbone.config, "type_vocab_size", 0) > 0:
-            inputs["token_type_ids"] = torch.zeros(shape, dtype=torch.int64)
-    return inputs
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from harness.backends import training
 from harness.backends.base import FitReport, FitRequest, Predictor, Progress, lengths_of
+from harness.backends.batches import augmenter_of
 from harness.backends.torch import attention, dropout, packing, rows
 from harness.backends.torch.losses import LOSSES
 from harness.backends.torch.models import FittedModel, HeadedModel, build, save
@@ -68,22 +69,23 @@ class TorchStepper(training.Stepper):
         self.rows = self._limit_rows()
         self.optimiser = adamw(model, self.settings)
         self.loss = LOSSES[request.loss]
+        self.augment = augmenter_of(request)
         self.scaler = _grad_scaler(self.settings["fit_dtype"], request.device)
 
     def _limit_rows(self) -> rows.TrainedRows | None:
         """On a CPU, where updates show; not with L1, which pulls on unreached rows too."""
         if self.request.device != "cpu" or self.settings["l1"]:
             return None
-        ids = self.request.train.inputs["input_ids"]
-        assert isinstance(ids, Ragged)
         if not isinstance(self.model, FittedModel):
             return None
+        ids = self.request.train.inputs["input_ids"]
+        assert isinstance(ids, Ragged)
         return rows.install(self.model.backbone, np.unique(ids.values))
 
     def step(self, batch: np.ndarray, share: float) -> Tensor:
         """One update; returns its loss (without L1), detached."""
         self.model.train()
-        inputs, targets = to_tensors(self.request.train, batch, self.request.device)
+        inputs, targets = to_tensors(self.request.train, batch, self.request.device, self.augment)
         set_rates(self.optimiser, share)
         with autocast(self.settings["fit_dtype"], self.request.device):
             loss = self.loss(self.model, inputs, targets, self.settings["label_smoothing"])

@@ -28,7 +28,7 @@ def token_loss(
     labels = targets["labels"]
     labelled = labels != IGNORED_LABEL
     features = model.features(**inputs)[labelled]
-    logits = model.head(model.dropout(features)).float()
+    logits = model.logits(features).float()
     total = F.cross_entropy(logits, labels[labelled], label_smoothing=smoothing, reduction="sum")
     return total / max(len(features), 1)  # a batch without any label weighs nothing
 

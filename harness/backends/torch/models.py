@@ -9,16 +9,21 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from harness.backends.base import ArtifactInfo
+from harness.backends.heads import HeadLayers, load_head, save_head
 from harness.backends.torch.packing import Packing
+from harness.backends.torch.zoo import hide_torchvision
 from harness.errors import RequestError, Unsupported
 
 #: tokenizer files that travel with an artifact; only the first is required
@@ -38,8 +43,18 @@ _DROPOUT_KEYS = (
     "embedding_dropout",
     "mlp_dropout",
 )
+#: tokens a sequence where a training step is timed, as in short documents
+_TRIAL_TOKENS = 64
 #: standard deviation of a new head where the configuration names none (BERT's value)
 _HEAD_STD = 0.02
+
+#: what builds each kind of model, with `build`'s arguments; a kind is a function and a line here
+BUILDERS = {
+    "keras-application": "harness.backends.torch.applications:build_application",
+    "static-embeddings": "harness.backends.torch.models:build_static",
+    "timm": "harness.backends.torch.vision:build_timm",
+    "transformer": "harness.backends.torch.models:build_transformer",
+}
 
 Pooling = Literal["mean", "cls", "last"]
 HeadKind = Literal["pooled", "token", "span"]
@@ -57,21 +72,74 @@ def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
 
 
 class HeadedModel(nn.Module):
-    """What every fitted model shares: features of a backbone, dropout, and a linear head."""
+    """What every fitted model shares: features of a backbone, dropout, and a head.
+
+    The head is one linear layer, after hidden layers with ReLU where `ArtifactInfo.hidden` has any.
+    Each kind of model names its inputs in `features` and `forward`.
+    """
 
     head: nn.Linear
     dropout: nn.Module
     head_kind: HeadKind
     pooling: Pooling
 
-    def _add_head(
-        self, hidden: int, kind: HeadKind, outputs: int, pooling: Pooling, dropout: float
-    ) -> None:
-        self.head_kind, self.pooling = kind, pooling
+    def _add_head(self, width: int, info: ArtifactInfo, dropout: float) -> None:
+        self.head_kind, self.pooling = info.head, info.pooling
+        self.layers = nn.ModuleList()
+        for wide in info.hidden:
+            self.layers.append(nn.Linear(width, wide))
+            width = wide
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(hidden, outputs)
+        self.head = nn.Linear(width, info.outputs)
         nn.init.normal_(self.head.weight, std=_HEAD_STD)
         nn.init.zeros_(self.head.bias)
+
+    def hidden(self, *_: Any, **inputs: Any) -> Tensor:
+        """What the backbone computes: a state for every token or position."""
+        raise NotImplementedError
+
+    def features(self, *_: Any, **inputs: Any) -> Tensor:
+        """What the head sees."""
+        raise NotImplementedError
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(..., width) of the backbone to (..., outputs)."""
+        for layer in self.layers:
+            features = torch.relu(layer(features))
+        return self.head(self.dropout(features))
+
+    def head_layers(self) -> HeadLayers:
+        """The head's weights, hidden layers first."""
+        layers = [*self.layers, self.head]
+        return [(_array(layer.weight), _array(layer.bias)) for layer in layers]
+
+    def set_head(self, layers: HeadLayers) -> None:
+        """Take weights as `head_layers` gives them."""
+        for layer, (weight, bias) in zip([*self.layers, self.head], layers, strict=True):
+            with torch.no_grad():
+                layer.weight.copy_(torch.from_numpy(weight))
+                layer.bias.copy_(torch.from_numpy(bias))
+
+    def save_backbone(self, out: Path, folder: Path) -> None:
+        """Write configuration and weights in the layout of ``folder``, which they came from."""
+        raise NotImplementedError
+
+    def example_inputs(self) -> dict[str, Tensor]:
+        """A batch to trace with; its open sizes differ from each other and from 0 and 1, which an
+        exporter would take for constants."""
+        raise NotImplementedError
+
+    def dynamic_axes(self) -> dict[int, str]:
+        """Which axes of every input are open, and what they are called."""
+        raise NotImplementedError
+
+    def trial_inputs(self, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Random inputs of an ordinary size, to time a training step with."""
+        raise NotImplementedError
+
+
+class TextModel(HeadedModel):
+    """A model of token ids."""
 
     def hidden(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
@@ -92,16 +160,31 @@ class HeadedModel(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> Tensor:
         """Logits: (batch, outputs) for pooled heads, else (batch, length, outputs)."""
-        features = self.features(input_ids, attention_mask, token_type_ids)
-        return self.head(self.dropout(features))
+        return self.logits(self.features(input_ids, attention_mask, token_type_ids))
+
+    def example_inputs(self) -> dict[str, Tensor]:
+        shape = (2, 9)
+        mask = torch.ones(shape, dtype=torch.int64)
+        mask[1, 5:] = 0
+        return {"input_ids": torch.ones(shape, dtype=torch.int64), "attention_mask": mask}
+
+    def dynamic_axes(self) -> dict[int, str]:
+        return {0: "batch", 1: "sequence"}
+
+    def trial_inputs(self, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
+        ids = torch.randint(self.vocabulary, (batch, _TRIAL_TOKENS), generator=generator)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the embedding table."""
+        raise NotImplementedError
 
 
-class FittedModel(HeadedModel):
+class FittedModel(TextModel):
     """A transformer of the Hugging Face library under a linear head."""
 
-    def __init__(
-        self, backbone: nn.Module, kind: HeadKind, outputs: int, pooling: Pooling, dropout: float
-    ) -> None:
+    def __init__(self, backbone: nn.Module, info: ArtifactInfo, dropout: float) -> None:
         super().__init__()
         self.backbone = backbone
         config: Any = backbone.config
@@ -109,8 +192,7 @@ class FittedModel(HeadedModel):
         self._has_token_types = getattr(config, "type_vocab_size", 0) > 0
         #: set while training, where packed batches compute the same as padded ones
         self.packing: Packing | None = None
-        hidden = getattr(config, "hidden_size", None) or config.dim
-        self._add_head(hidden, kind, outputs, pooling, dropout)
+        self._add_head(getattr(config, "hidden_size", None) or config.dim, info, dropout)
 
     def hidden(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
@@ -129,19 +211,41 @@ class FittedModel(HeadedModel):
             inputs["token_type_ids"] = token_type_ids
         return inputs
 
+    @property
+    def vocabulary(self) -> int:
+        config: Any = self.backbone.config
+        return int(config.vocab_size)
 
-class StaticModel(HeadedModel):
+    def save_backbone(self, out: Path, folder: Path) -> None:
+        self.backbone.save_pretrained(out)  # type: ignore[operator]
+
+    def example_inputs(self) -> dict[str, Tensor]:
+        inputs = super().example_inputs()
+        if self._has_token_types:
+            inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
+        return inputs
+
+
+class StaticModel(TextModel):
     """A table of token embeddings under a linear head; mean over tokens for pooled heads."""
 
-    def __init__(self, table: Tensor, kind: HeadKind, outputs: int, dropout: float) -> None:
+    def __init__(self, table: Tensor, info: ArtifactInfo, dropout: float) -> None:
         super().__init__()
         self.embeddings = nn.Embedding.from_pretrained(table, freeze=False)
-        self._add_head(table.shape[1], kind, outputs, "mean", dropout)
+        self._add_head(table.shape[1], replace(info, pooling="mean"), dropout)
 
     def hidden(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> Tensor:
         return self.embeddings(input_ids)
+
+    @property
+    def vocabulary(self) -> int:
+        return self.embeddings.num_embeddings
+
+    def save_backbone(self, out: Path, folder: Path) -> None:
+        table = self.embeddings.weight.detach().float().cpu().contiguous()
+        save_file({"embeddings": table}, out / EMBEDDINGS_FILE)
 
 
 def build(
@@ -160,39 +264,49 @@ def build(
     the architecture has it). Raises `Unsupported` if the checkpoint does not fill
     the architecture exactly.
     """
+    if info.kind not in BUILDERS:
+        raise Unsupported(f"PyTorch fits no models of kind {info.kind!r}")
+    module, _, name = BUILDERS[info.kind].partition(":")
+    builder = getattr(import_module(module), name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if info.kind == "static-embeddings":
-            table = _embedding_table(folder)
-            if recipe == "scratch":
-                table = torch.randn_like(table) * table.std()
-            return StaticModel(table, info.head, info.outputs, dropout or 0.0)
-        config = _config(folder)
-        if dropout is not None:
-            for key in _DROPOUT_KEYS:
-                if isinstance(getattr(config, key, None), float | int):
-                    setattr(config, key, dropout)
-        if recipe == "scratch":
-            from transformers import AutoModel
+        model: HeadedModel = builder(info, folder, recipe, dropout, attention)
+        return model
 
-            backbone = AutoModel.from_config(
-                config, attn_implementation=attention, dtype=torch.float32, **_no_pooler(config)
-            )
-        else:
-            backbone = _pretrained(folder, config, attention)
-        return FittedModel(backbone, info.head, info.outputs, info.pooling, _head_dropout(config))
+
+def build_static(
+    info: ArtifactInfo, folder: Path, recipe: str, dropout: float | None, attention: str | None
+) -> StaticModel:
+    table = _embedding_table(folder)
+    if recipe == "scratch":
+        table = torch.randn_like(table) * table.std()
+    return StaticModel(table, info, dropout or 0.0)
+
+
+def build_transformer(
+    info: ArtifactInfo, folder: Path, recipe: str, dropout: float | None, attention: str | None
+) -> FittedModel:
+    config = _config(folder)
+    if dropout is not None:
+        for key in _DROPOUT_KEYS:
+            if isinstance(getattr(config, key, None), float | int):
+                setattr(config, key, dropout)
+    if recipe == "scratch":
+        from transformers import AutoModel
+
+        backbone = AutoModel.from_config(
+            config, attn_implementation=attention, dtype=torch.float32, **_no_pooler(config)
+        )
+    else:
+        backbone = _pretrained(folder, config, attention)
+    return FittedModel(backbone, info, _head_dropout(config))
 
 
 def save(model: HeadedModel, info: ArtifactInfo, out: Path, folder: Path) -> None:
     """Write an artifact to ``out``; the tokenizer's files are copied from ``folder``."""
     out.mkdir(parents=True, exist_ok=True)
-    if isinstance(model, StaticModel):
-        table = model.embeddings.weight.detach().float().cpu().contiguous()
-        save_file({"embeddings": table}, out / EMBEDDINGS_FILE)
-    else:
-        model.backbone.save_pretrained(out)  # type: ignore[union-attr, operator]
-    head = {name: t.detach().float().cpu() for name, t in model.head.state_dict().items()}
-    save_file(head, out / "head.safetensors")
+    model.save_backbone(out, folder)
+    save_head(model.head_layers(), out)
     for name in TOKENIZER_FILES:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, out / name)
@@ -208,12 +322,17 @@ def load(
     """A fitted model from its artifact, in evaluation mode, and what ``harness.json`` says."""
     info = ArtifactInfo(**json.loads((artifact / "harness.json").read_text()))
     model = build(info, artifact, attention=attention)
-    model.head.load_state_dict(load_file(artifact / "head.safetensors"))
+    model.set_head(load_head(artifact))
     return model.eval().requires_grad_(False).to(device=device, dtype=dtype), info
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().float().cpu().numpy().copy()
 
 
 def quiet_transformers() -> None:
     """Neither progress bars nor loading reports: what loading lacks is checked and raised here."""
+    hide_torchvision()
     from transformers.utils import logging
 
     logging.set_verbosity_error()
@@ -256,16 +375,22 @@ def _pretrained(folder: Path, config: Any, attention: str | None) -> nn.Module:
             local_files_only=True,
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, by name
             **_no_pooler(config),
         )
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise Unsupported(f"{folder}: cannot be loaded: {str(error).splitlines()[0]}") from None
-    wrong = [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]
-    wrong += [str(message) for message in report.get("error_msgs", [])]
+    if shapes := sorted(report["mismatched_keys"]):
+        name, found, wanted = shapes[0]
+        raise RequestError(
+            f"{folder}: {len(shapes)} tensors do not fit config.json, {name} for one: "
+            f"{tuple(found)} in the weights, {tuple(wanted)} by the configuration"
+        )
+    wrong = [*report["missing_keys"], *(str(m) for m in report.get("error_msgs", []))]
     if wrong:
         raise Unsupported(
             f"{folder}: {len(wrong)} tensors of {type(backbone).__name__} are missing from the "
-            f"checkpoint or of another shape: {', '.join(sorted(wrong)[:4])}"
+            f"checkpoint: {', '.join(sorted(wrong)[:4])}"
         )
     return backbone
 

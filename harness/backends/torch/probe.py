@@ -26,10 +26,10 @@ def probe(request: FitRequest, progress: Progress) -> FitReport:
             with torch.inference_mode():
                 return model.features(**inputs).float().cpu().numpy()
 
-        own = model.head.weight.numel() + model.head.bias.numel()
+        layers = model.head_layers()
+        own = sum(weight.size + bias.size for weight, bias in layers)
         params = sum(p.numel() for p in model.parameters()) - own
-        head, report = shared.probe(request, compute, model.head.in_features, params, progress)
-        model.head.weight.copy_(torch.from_numpy(head.weight))
-        model.head.bias.copy_(torch.from_numpy(head.bias))
+        head, report = shared.probe(request, compute, layers[0][0].shape[1], params, progress)
+        model.set_head(head)
         save(model, request.info, request.out, request.model_folder)
     return report

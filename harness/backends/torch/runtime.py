@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.backends.base import Predictor, Runtime, weights_bytes
+from harness.backends.torch.backend import TorchBackend
 
 
 class TorchRuntime(Runtime):
     name = "torch"
     framework = "torch"
     dtype = "float32"
-    libraries = ("torch", "transformers")
+    libraries = ("torch",)
+    kind_libraries = TorchBackend.kind_libraries
     version = 1
     needs = "artifact"
 

@@ -6,15 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.backends.augment import Augmenter
 from harness.backends.batches import padded_batch
 from harness.tasks.base import Encoded
 
 
 def to_tensors(
-    encoded: Encoded, features: np.ndarray, device: str
+    encoded: Encoded, features: np.ndarray, device: str, augment: Augmenter | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The padded inputs of a batch and its targets (per-token labels padded with -100)."""
-    inputs, targets = padded_batch(encoded, features)
+    inputs, targets = padded_batch(encoded, features, augment)
     return _send(inputs, device), _send(targets, device)
 
 

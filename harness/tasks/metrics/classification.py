@@ -89,3 +89,13 @@ def expected_calibration_error(
     bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(truth))
+
+
+def top_accuracy(truth: np.ndarray, probabilities: np.ndarray, k: int) -> float:
+    """Share of examples whose true class is among the ``k`` most probable.
+
+    ``truth``: (examples,) column indices. A class as probable as the k-th counts by its position,
+    the lower first, so that a model without any preference gains nothing from ties.
+    """
+    ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return float((ranked == truth[:, None]).any(axis=1).mean())

@@ -1,0 +1,41 @@
+"""The head of an artifact: its layers as numpy arrays, and their file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+FILE = "head.safetensors"
+
+#: weight (out, in) and bias (out,), float32, of each layer; between layers there is a ReLU
+HeadLayers = list[tuple[np.ndarray, np.ndarray]]
+
+
+def apply(layers: HeadLayers, rows: np.ndarray) -> np.ndarray:
+    """Features (rows, width) to logits (rows, outputs)."""
+    for weight, bias in layers[:-1]:
+        rows = np.maximum(rows @ weight.T + bias, 0.0)
+    weight, bias = layers[-1]
+    return rows @ weight.T + bias
+
+
+def save_head(layers: HeadLayers, out: Path) -> None:
+    """Write `FILE`: ``weight`` and ``bias`` of the last layer, ``hidden.<i>.*`` of those before."""
+    from safetensors.numpy import save_file
+
+    *hidden, (weight, bias) = layers
+    tensors = {"weight": weight, "bias": bias}
+    for i, (wide, shift) in enumerate(hidden):
+        tensors |= {f"hidden.{i}.weight": wide, f"hidden.{i}.bias": shift}
+    save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, out / FILE)
+
+
+def load_head(artifact: Path) -> HeadLayers:
+    """Read what `save_head` wrote."""
+    from safetensors.numpy import load_file
+
+    tensors = load_file(artifact / FILE)
+    hidden = (len(tensors) - 2) // 2
+    names = [*(f"hidden.{i}." for i in range(hidden)), ""]
+    return [(tensors[f"{name}weight"], tensors[f"{name}bias"]) for name in names]

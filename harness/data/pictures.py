@@ -1,0 +1,109 @@
+"""Pictures as data files hand them over: bytes of an image file, a path, or an array of pixels.
+
+A `Picture` is decoded when it is asked for, so that a draw of a large data set opens only what it
+uses. Whatever it was (grey, palette, RGBA, 16 bits), it comes out as RGB with 8 bits a channel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Picture:
+    """``content``: an image file's bytes or path, or pixels as (height, width[, channels]) uint8.
+
+    ``where`` names it in messages.
+    """
+
+    content: bytes | Path | np.ndarray
+    where: str
+
+    def rgb(self) -> np.ndarray:
+        """(height, width, 3) uint8; `RequestError` where it cannot be decoded.
+
+        A transparent picture is laid on white, as browsers do.
+        """
+        if isinstance(self.content, np.ndarray):
+            return _three_channels(self.content, self.where)
+        from PIL import Image, ImageOps
+
+        source = self.content if isinstance(self.content, Path) else io.BytesIO(self.content)
+        try:
+            with Image.open(source) as opened:
+                upright = ImageOps.exif_transpose(opened)
+                if upright.mode.startswith(("I", "F")):  # PIL would cut 16 bits off at 255
+                    return _three_channels(_scaled(np.asarray(upright)), self.where)
+                if upright.has_transparency_data:
+                    layer = upright.convert("RGBA")
+                    white = Image.new("RGBA", layer.size, "white")
+                    upright = Image.alpha_composite(white, layer)
+                return np.asarray(upright.convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise RequestError(f"{self.where}: cannot be read as an image: {reason}") from None
+
+    def digest(self) -> str:
+        """SHA-256 of the content as it came, not decoded."""
+        if isinstance(self.content, np.ndarray):
+            shape = repr(self.content.shape).encode()
+            return hashlib.sha256(shape + np.ascontiguousarray(self.content).tobytes()).hexdigest()
+        if isinstance(self.content, Path):
+            with open(self.content, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.sha256(self.content).hexdigest()
+
+
+def picture(value: Any, where: str) -> Picture:
+    """A picture of a table's value: bytes, a path, pixels, or the hub's ``{bytes, path}``."""
+    if isinstance(value, dict):
+        value = value.get("bytes") or (Path(value["path"]) if value.get("path") else None)
+    if isinstance(value, list):
+        value = np.asarray(value)
+    if isinstance(value, np.ndarray):
+        if value.ndim not in (2, 3) or 0 in value.shape:
+            raise RequestError(
+                f"{where}: pixels of shape {value.shape}; wanted (height, width[, channels])"
+            )
+        try:
+            return Picture(value if value.dtype == np.uint8 else _scaled(value), where)
+        except ValueError as error:
+            raise RequestError(f"{where}: {error}") from None
+    if isinstance(value, bytes | Path) and value:
+        return Picture(value, where)
+    raise RequestError(f"{where}: holds {type(value).__name__}, not an image")
+
+
+def _three_channels(pixels: np.ndarray, where: str) -> np.ndarray:
+    """Grey, grey with alpha, RGB or RGBA pixels as RGB, alpha laid on white."""
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    channels = pixels.shape[-1]
+    if channels not in (1, 2, 3, 4):
+        raise RequestError(f"{where}: {channels} channels; wanted 1 (grey), 3 (RGB) or 4 (RGBA)")
+    if channels in (2, 4):
+        alpha = pixels[..., -1:].astype(np.float32) / 255
+        colours = pixels[..., :-1] * alpha + 255 * (1 - alpha)
+        pixels = np.rint(colours).astype(np.uint8)
+    return np.repeat(pixels, 3, -1) if pixels.shape[-1] == 1 else pixels
+
+
+def _scaled(pixels: np.ndarray) -> np.ndarray:
+    """Pixels of another type as 8 bits: 0..1 floats, 16-bit integers, or numbers up to 255."""
+    values: np.ndarray = pixels.astype(np.float32)
+    if not np.isfinite(values).all() or values.min(initial=0) < 0:
+        raise ValueError("pixels below 0, or not finite")
+    top = values.max(initial=0)
+    if pixels.dtype.kind == "f" and top <= 1:
+        values = values * 255
+    elif top > 255:
+        values = values / 257  # 65535 / 255
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
