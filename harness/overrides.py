@@ -19,7 +19,8 @@ _SPLITS = {
 def overridden(loaded: LoadedSuite, data: dict[str, str], budget: dict[str, int]) -> LoadedSuite:
     """The suite with tasks' data from other sources and with these budgets everywhere.
 
-    ``data`` maps task ids to sources: a file (the test split is then held out of it), a folder with
+    ``data`` maps task ids to sources, and with a task all others that train on its files: a file
+    (the test split is then held out of it), a folder with
     files or folders named after splits, a folder of images by class, or a data set of a hub. The
     reader is chosen by extension, the task's own options (columns) stay.
     """
@@ -28,7 +29,11 @@ def overridden(loaded: LoadedSuite, data: dict[str, str], budget: dict[str, int]
     for task_id in data:
         if task_id not in known:
             raise RequestError(f"--data: no task {task_id!r} in this suite; it has {known}")
-    tasks = tuple(_task(task, data.get(task.id), budget) for task in suite.tasks)
+    # tasks on the same files (another validation split, say) follow
+    files = {task.data.train: data[task.id] for task in suite.tasks if task.id in data}
+    tasks = tuple(
+        _task(task, data.get(task.id) or files.get(task.data.train), budget) for task in suite.tasks
+    )
     matrix = tuple(
         entry.model_copy(
             update={"budget": {k: v for k, v in entry.budget.items() if k not in budget}}
@@ -92,7 +97,10 @@ def _data(source: str, before: Data) -> Data:
         found = {"train": path}
     if "train" not in found:
         raise RequestError(f"--data: {path} holds {', '.join(found)} but no train split")
-    return Data(**{name: FileRef(source=f"path:{p}") for name, p in found.items()}, **kept)
+    refs = {name: FileRef(source=f"path:{p}") for name, p in found.items()}
+    if before.validation is not None and before.validation == before.test and "test" in refs:
+        refs["validation"] = refs["test"]
+    return Data(**refs, **kept)
 
 
 def _split_in(folder: Path, name: str) -> Path | None:

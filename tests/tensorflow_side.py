@@ -98,3 +98,94 @@ def adamw(
     for step, pair in enumerate(gradients):
         optimiser.apply([tf.constant(g) for g in pair], tf.constant(1.0 - 0.1 * step))
     return w.numpy(), b.numpy()
+
+
+def vision_gate(request: FitRequest, sabotage: str = "") -> float:
+    """The gate's figure of an image model; ``sabotage`` undoes one of the corrections."""
+    import keras
+
+    from harness.backends import gate
+    from harness.backends.tensorflow import model, vision
+    from harness.backends.tensorflow.architectures import layers
+
+    correct = vision._correct
+
+    def all_but_one(backbone: Any, *, from_tensorflow: bool) -> None:
+        norms = [x for x in layers(backbone) if isinstance(x, keras.layers.BatchNormalization)]
+        epsilons = [layer.epsilon for layer in norms]
+        correct(backbone, from_tensorflow=from_tensorflow and sabotage != "padding")
+        for layer, epsilon in zip(norms, epsilons, strict=True):
+            layer.epsilon = epsilon if sabotage == "epsilon" else 1e-3
+
+    vision._correct = all_but_one if sabotage else correct
+    try:
+        built = model.build(request.info, request.model_folder)
+        return gate.check(built.compute_hidden, request.reference)
+    finally:
+        vision._correct = correct
+
+
+def vision_round_trip(request: FitRequest) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What comes back of a checkpoint as it was loaded, and after every variable is changed to
+    twice its value plus one."""
+    from harness.backends.tensorflow import model
+
+    checkpoint = model.build(request.info, request.model_folder).checkpoint
+    loaded = checkpoint.back()
+    for variable in {id(v): v for v in checkpoint.variables()}.values():
+        variable.assign(2.0 * np.asarray(variable) + 1.0)
+    return loaded, checkpoint.back()
+
+
+def write_application(name: str, folder: Path) -> None:
+    """The neutral folder of one of Keras' applications, with weights of He's spread."""
+    import keras
+
+    from harness.backends.tensorflow.applications import applications, write
+
+    keras.utils.set_random_seed(0)
+    model = applications()[name](weights=None, include_top=False)
+    generator = np.random.default_rng(0)
+    for variable in model.weights:
+        if len(variable.shape) == 4:
+            # of a depthwise kernel the last axis is not what is summed over
+            inputs = np.prod(variable.shape[: 2 if "depthwise" in variable.path else 3])
+            drawn = generator.normal(0.0, (2.0 / inputs) ** 0.5, variable.shape)
+            variable.assign(drawn.astype(np.float32))
+        elif "variance" in variable.path:
+            variable.assign(generator.uniform(0.5, 1.5, variable.shape).astype(np.float32))
+    write(model, name, folder)
+
+
+def application_features(name: str, folder: Path, images: np.ndarray) -> np.ndarray:
+    """The feature map of Keras' own model, filled by name; images with channels last."""
+    from safetensors.numpy import load_file
+
+    from harness.backends.tensorflow.applications import applications
+
+    model = applications()[name](weights=None, include_top=False)
+    tensors = load_file(folder / "model.safetensors")
+    model.set_weights([tensors[variable.path] for variable in model.weights])
+    return np.asarray(model(images, training=False))
+
+
+def preprocessing(name: str) -> dict[str, Any]:
+    from harness.backends.tensorflow.applications import preprocessing
+
+    return preprocessing(name)
+
+
+def preprocess_input(name: str, images: np.ndarray) -> np.ndarray:
+    """What Keras itself feeds the application with."""
+    import sys
+
+    from harness.backends.tensorflow.applications import applications
+
+    module = sys.modules[applications()[name].__module__]
+    return np.asarray(module.preprocess_input(images.astype(np.float32)))
+
+
+def hidden_states(kind: str, folder: Path, batch: Batch) -> np.ndarray:
+    from harness.backends.tensorflow.backend import TensorFlowBackend
+
+    return TensorFlowBackend().hidden_states(kind, folder, batch)

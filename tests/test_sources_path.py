@@ -106,7 +106,7 @@ def test_an_unknown_scheme_lists_the_known_ones() -> None:
 
 
 def test_a_source_without_a_scheme_lists_the_known_ones() -> None:
-    with pytest.raises(RequestError, match="known schemes: hf:, path:, pypi:"):
+    with pytest.raises(RequestError, match="known schemes: hf:, keras:, path:, pypi:, timm:"):
         parse("data/train.csv")
 
 

@@ -83,7 +83,7 @@ def test_positions_that_keras_counts_otherwise_are_caught(there, request_for):
 
 @pytest.mark.parametrize("sabotage", ["activation", "epsilon", "transposed"])
 def test_a_sabotaged_conversion_is_caught(there, request_for, sabotage):
-    with pytest.raises(Unsupported, match=r"parity gate: .* differ from PyTorch's by \d"):
+    with pytest.raises(Unsupported, match=r"parity gate: .* differs from torch by \d"):
         there(tensorflow_side.gate, request_for(spread=0.5), sabotage)
 
 
@@ -190,12 +190,13 @@ def test_losses_are_those_of_pytorch(there, head, smoothing):
     class Fixed(torch.nn.Module):
         """A model whose features are the logits."""
 
-        head = dropout = torch.nn.Identity()
-
         def forward(self, **_):
             return torch.from_numpy(logits)
 
         features = forward
+
+        def logits(self, features):
+            return features
 
     tensors = ({n: torch.from_numpy(a) for n, a in part.items()} for part in (inputs, targets))
     expected = float(LOSSES[name](Fixed(), *tensors, smoothing))

@@ -21,7 +21,7 @@ from harness.stats.seeds import score_interval
 
 #: Metrics that a row shows, mean over its seeds; which of them exist depends on the task type
 METRICS = (
-    "accuracy", "precision_macro", "recall_macro", "f1_macro",
+    "accuracy", "precision_macro", "recall_macro", "f1_macro", "top5_accuracy",
     "precision_entity", "recall_entity", "f1_entity",
     "exact_match", "f1", "has_answer_f1", "no_answer_f1",
 )  # fmt: skip

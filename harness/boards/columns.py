@@ -164,6 +164,7 @@ COLUMNS: dict[str, Column] = {
         key: Column(head, meaning, _number(key, wording.score), spare=True)
         for key, head, meaning in (
             ("f1_macro", "macro F1", "mean of the classes' F1, each class counting the same"),
+            ("top5_accuracy", "top-5", "share of examples whose class is among the five likeliest"),
             ("precision_entity", "precision", "share of predicted entities that are right"),
             ("recall_entity", "recall", "share of true entities that were found"),
             ("exact_match", "exact match", "share of answers that are right to the character"),

@@ -30,8 +30,8 @@ class Definition(BaseModel):
     )
     fit_columns: tuple[str, ...] = Field(
         default=("rank", "model", "recipe", "framework", "score", "behind_best", "tied", "f1_macro",
-         "precision_entity", "recall_entity", "exact_match", "has_answer_f1", "no_answer_f1",
-         "params", "size_mb", "fit_seconds", "train_gap", "seeds"),
+         "top5_accuracy", "precision_entity", "recall_entity", "exact_match", "has_answer_f1",
+         "no_answer_f1", "params", "size_mb", "fit_seconds", "train_gap", "seeds"),
         min_length=1,
     )  # fmt: skip
     runtime_columns: tuple[str, ...] = Field(

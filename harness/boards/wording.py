@@ -19,6 +19,7 @@ RECIPES = {
 METRIC_NAMES = {
     "accuracy": "accuracy",
     "f1_macro": "macro F1",
+    "top5_accuracy": "top-5 accuracy",
     "f1_entity": "entity F1",
     "exact_match": "exact match",
     "f1": "F1",

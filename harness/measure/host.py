@@ -15,7 +15,8 @@ from typing import Any
 
 #: Distributions whose versions explain a difference between two measurements.
 LIBRARIES = (
-    "torch", "tensorflow", "keras", "keras-hub", "transformers", "tokenizers", "safetensors",
+    "torch", "tensorflow", "keras", "keras-hub", "timm", "pillow", "transformers", "tokenizers",
+    "safetensors",
     "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "scikit-learn", "scipy", "numpy",
 )  # fmt: skip
 

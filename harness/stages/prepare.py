@@ -203,15 +203,16 @@ def sample(encoded: Encoded, size: int, seed: int) -> Encoded:
 
 def describe(entry: TaskEntry) -> dict[str, Any]:
     """The task as boards show it."""
+    kind = registry.tasks.get(entry.type)
     return {
         "name": entry.name or entry.id,
         "type": entry.type,
-        "max_length": entry.max_length,
+        "max_length": entry.max_length if kind.reads_tokens else None,
         "budget": entry.budget.model_dump(),
         "licence": entry.licence,
         "url": entry.url,
         # said only where the suite sets it: most tasks have no windows
         "stride": entry.stride if "stride" in entry.model_fields_set else None,
-        "primary": registry.tasks.get(entry.type).primary,
+        "primary": kind.primary,
         "derive": entry.data.derive,
     }

@@ -181,6 +181,8 @@ class Task(ABC):
     #: on Reuters R8 (480 documents, 30 steps) similar lengths cost 3 to 4 points of accuracy, ours
     #: as well as Hugging Face's `group_by_length`
     mixed_batches: ClassVar[bool] = False
+    #: whether inputs are cut at a number of tokens
+    reads_tokens: ClassVar[bool] = True
     #: distributions that `encode` uses; their versions are part of a fit's identity
     libraries: ClassVar[tuple[str, ...]] = ("tokenizers",)
     options: Mapping[str, Any]

@@ -34,6 +34,7 @@ class ImageClassification(Classification):
     type: ClassVar[str] = "image-classification"
     version: ClassVar[int] = 1
     libraries: ClassVar[tuple[str, ...]] = ("pillow",)
+    reads_tokens: ClassVar[bool] = False
 
     def __init__(self, options: Mapping[str, Any], labels: Sequence[str] = ()) -> None:
         super().__init__(options, labels)
