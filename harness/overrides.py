@@ -57,11 +57,13 @@ def _task(task: TaskEntry, source: str | None, budget: dict[str, int]) -> TaskEn
 
 def parse_data(pairs: list[str]) -> dict[str, str]:
     """``TASK=SOURCE`` arguments; a source without a scheme is a path."""
-    found = {}
+    found: dict[str, str] = {}
     for pair in pairs:
         name, equals, source = pair.partition("=")
         if not equals or not name or not source:
             raise RequestError(f"--data {pair}: not of the form TASK=SOURCE")
+        if name in found:
+            raise RequestError(f"--data {pair}: task {name!r} is given twice")
         found[name] = source if re.match(r"[a-z]+:", source) else f"path:{source}"
     return found
 
@@ -71,7 +73,8 @@ def parse_budget(text: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for part in filter(None, text.split(",")):
         name, _, number = part.partition("=")
-        if name not in Budget.model_fields or not number.isdecimal() or int(number) < 1:
+        least = 0 if name == "seed" else 1
+        if name not in Budget.model_fields or not number.isdecimal() or int(number) < least:
             raise RequestError(
                 f"--budget {part}: not of the form SPLIT=NUMBER, with "
                 f"{', '.join(Budget.model_fields)} and a number from 1"
@@ -93,7 +96,8 @@ def _data(source: str, before: Data) -> Data:
     if not path.exists():
         raise RequestError(f"--data: no such file or folder: {path}")
     found = {name: p for name in _SPLITS if (p := _split_in(path, name))} if path.is_dir() else {}
-    if not found:
+    others = [p for p in path.iterdir() if p.is_dir() and p not in found.values()] if found else []
+    if not found or others:  # a class may be called "train", too
         found = {"train": path}
     if "train" not in found:
         raise RequestError(f"--data: {path} holds {', '.join(found)} but no train split")

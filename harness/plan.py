@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
+from harness.data.formats.image_folder import hidden
 from harness.errors import RequestError
 from harness.records.identity import digest
 from harness.sources import default_cache, member, resolve
@@ -137,7 +138,7 @@ def make_plan(
                             )
                             key = fit.fit_id or digest(fit.spec)
                             known = fits.setdefault(key, fit)
-                            _refuse_two_of_a_row(rows, known, where)
+                            _refuse_two_of_a_row(rows, known, fit.spec, where)
                             if fit.fit_id:
                                 timed = order == 0 or suite.timing.seeds == "all"
                                 _add_runs(known, loaded, entry, where, backend, timed, options)
@@ -147,13 +148,13 @@ def make_plan(
 
 
 def _refuse_two_of_a_row(
-    rows: dict[tuple[Any, ...], tuple[Fit, str]], fit: Fit, where: str
+    rows: dict[tuple[Any, ...], tuple[Fit, str]], fit: Fit, asked: dict[str, Any], where: str
 ) -> None:
     """Boards tell fits apart by these names: two under the same would pass for seeds of one."""
     spec = fit.spec
     key = (fit.model.id, fit.task.id, *(spec[k] for k in ("recipe", "framework", "device", "seed")))
     known, first = rows.setdefault(key, (fit, where))
-    if known is not fit:
+    if known is not fit or known.spec["task"]["budget"] != asked["task"]["budget"]:
         raise RequestError(
             f"{where}: {fit.model.id} {spec['recipe']} on {fit.task.id} stands at {first} already, "
             "with other settings; give one of them a model or task id of its own"
@@ -396,7 +397,7 @@ def _commit(source: str) -> str:
 
 def _folder_digest(folder: Path) -> str:
     """Of the relative names and contents of all files that are not hidden."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not hidden(p, folder))
     return digest([[p.relative_to(folder).as_posix(), _file_digest(p)] for p in files])
 
 

@@ -137,6 +137,15 @@ def vision_round_trip(request: FitRequest) -> tuple[dict[str, np.ndarray], dict[
     return loaded, checkpoint.back()
 
 
+def after_training_pass(request: FitRequest, batch: Batch) -> dict[str, np.ndarray]:
+    """The tensors after one batch went through in training mode, without an update."""
+    from harness.backends.tensorflow import model
+
+    built = model.build(request.info, request.model_folder)
+    built.hidden(built.feed(batch), training=True)
+    return built.checkpoint.back()
+
+
 def write_application(name: str, folder: Path) -> None:
     """The neutral folder of one of Keras' applications, with weights of He's spread."""
     import keras
@@ -148,8 +157,8 @@ def write_application(name: str, folder: Path) -> None:
     generator = np.random.default_rng(0)
     for variable in model.weights:
         if len(variable.shape) == 4:
-            # of a depthwise kernel the last axis is not what is summed over
-            inputs = np.prod(variable.shape[: 2 if "depthwise" in variable.path else 3])
+            depthwise = variable.shape[-1] == 1
+            inputs = np.prod(variable.shape[: 2 if depthwise else 3])
             drawn = generator.normal(0.0, (2.0 / inputs) ** 0.5, variable.shape)
             variable.assign(drawn.astype(np.float32))
         elif "variance" in variable.path:

@@ -101,7 +101,9 @@ def test_when_no_mirror_helps_every_reason_is_named(tmp_path: Path) -> None:
 
 
 def test_an_unknown_scheme_lists_the_known_ones() -> None:
-    with pytest.raises(RequestError, match=r"unknown source scheme 'ftp'.*hf, keras, path, pypi, timm"):
+    with pytest.raises(
+        RequestError, match=r"unknown source scheme 'ftp'.*hf, keras, path, pypi, timm"
+    ):
         parse("ftp:somewhere")
 
 

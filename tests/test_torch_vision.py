@@ -74,11 +74,10 @@ def fitted(tmp_path_factory):
     return request, TorchBackend().fit(watched, silent), seen[-1]
 
 
-@pytest.mark.parametrize("size", [32, 48])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_features_are_the_mean_of_timms_feature_map(tmp_path, architecture, size):
+def test_features_are_the_mean_of_timms_feature_map(tmp_path, architecture):
     folder = random_timm(tmp_path, architecture)
-    request = picture_request(tmp_path, folder, size=size)
+    request = picture_request(tmp_path, folder, size=48)
     images = torch.from_numpy(pad(request.train, np.arange(5))["pixel_values"])
     model = build(request.info, folder).eval()
     with torch.no_grad():
@@ -243,7 +242,9 @@ def test_a_fine_tune_learns_and_its_artifact_computes_the_same(fitted):
 
 def test_statistics_of_batch_norms_are_trained_and_saved(fitted):
     request, _, _ = fitted
-    before, after = (load_file(f / "model.safetensors") for f in (request.model_folder, request.out))
+    before, after = (
+        load_file(f / "model.safetensors") for f in (request.model_folder, request.out)
+    )
     for name in ("bn1.running_mean", "bn1.running_var", "bn1.weight", "conv1.weight"):
         assert not torch.equal(before[name], after[name])
     assert set(after) == {
@@ -287,14 +288,6 @@ def test_smoothing_and_augmentation_change_the_training_and_not_the_data(tmp_pat
     assert np.array_equal(other.train.inputs["pixel_values"].values, untouched)
 
 
-def test_flipped_pictures_teach_as_well(tmp_path):
-    folder = random_timm(tmp_path, "resnet18")
-    augment = {"flip": True, "crop": 0.1}
-    request = picture_request(tmp_path, folder, augment=augment, label_smoothing=0.1, **LEARNS)
-    report = TorchBackend().fit(request, silent)
-    assert report.epochs[-1]["validation_score"] > 0.9
-
-
 def test_scratch_draws_other_weights_than_the_checkpoint(tmp_path):
     folder = random_timm(tmp_path, "resnet18")
     request = picture_request(tmp_path, folder, "scratch", epochs=1)
@@ -317,61 +310,71 @@ def test_a_probe_is_the_optimum_that_scikit_learn_finds(tmp_path, C):
     request = picture_request(tmp_path, folder, "linear-probe", C=C)
     report = TorchBackend().fit(request, silent)
     model = random_model(SMALL)
-    rows = []
+    rows, logits = [], []
     for split in (request.train, request.validation):
         images = torch.from_numpy(pad(split, np.arange(len(split)))["pixel_values"])
         with torch.no_grad():
             rows.append(model.forward_features(images).mean((2, 3)).numpy())
+        logits += logits_of(request.out, split)
     scaler = StandardScaler().fit(rows[0])
     theirs = LogisticRegression(C=C, tol=1e-8, max_iter=10_000)
     theirs.fit(scaler.transform(rows[0]), request.train.targets["labels"])
-    expected = theirs.predict_proba(scaler.transform(rows[1]))
-    logits = np.stack(logits_of(request.out, request.validation))
-    probabilities = torch.from_numpy(logits).softmax(-1).numpy()
+    expected = theirs.predict_proba(scaler.transform(np.concatenate(rows)))
+    probabilities = torch.from_numpy(np.stack(logits)).softmax(-1).numpy()
     np.testing.assert_allclose(probabilities, expected, atol=1e-2)
     assert (probabilities.argmax(1) == expected.argmax(1)).mean() >= 0.99
-    own = theirs.score(scaler.transform(rows[1]), request.validation.targets["labels"])
-    assert report.epochs[0]["validation_score"] == pytest.approx(own, abs=0.021)  # one example
+    own = accuracy(request.validation, logits[len(request.train) :])
+    assert report.epochs[0]["validation_score"] == pytest.approx(own)
 
 
-@pytest.mark.parametrize("batches", [(1, 2, 5, 48)], ids=["batches"])
-@pytest.mark.parametrize("architecture", ["resnet18", SMALL])
-def test_onnx_runtime_computes_the_same(fitted, tmp_path, architecture, batches):
-    if architecture == "resnet18":
-        request, _, logits = fitted
-    else:
-        request = picture_request(
-            tmp_path, random_timm(tmp_path, architecture), epochs=1, hidden=(16,)
-        )
-        TorchBackend().fit(request, silent)
-        logits = logits_of(request.out, request.validation)
-    facts = export_onnx(request.out, tmp_path / "onnx")
-    assert facts["inputs"] == ["pixel_values"]
-    predictor = OnnxRuntime().load(request.out, tmp_path / "onnx", device="cpu", threads=1)
-    for size in batches:
+@pytest.fixture(scope="module")
+def exported(fitted, tmp_path_factory):
+    """The fitted ResNet-18 as an ONNX model, and what its export says."""
+    exports = tmp_path_factory.mktemp("onnx")
+    return exports, export_onnx(fitted[0].out, exports)
+
+
+def assert_onnx_computes(request, exports, logits):
+    predictor = OnnxRuntime().load(request.out, exports, device="cpu", threads=1)
+    for size in (1, 2, 5, len(request.validation)):
         theirs = predict_all(predictor, request.validation, size)
         assert parity(logits, theirs)["parity_rel_diff"] <= PARITY_BOUND, size
 
 
-def test_int8_is_smaller_and_mostly_agrees(fitted, tmp_path):
+def test_onnx_runtime_computes_the_same(fitted, exported):
     request, _, logits = fitted
-    facts = export_onnx(request.out, tmp_path / "onnx")
+    exports, facts = exported
+    assert facts["inputs"] == ["pixel_values"]
+    assert_onnx_computes(request, exports, logits)
+
+
+def test_onnx_runtime_computes_the_same_under_a_head_with_hidden_layers(tmp_path):
+    folder = random_timm(tmp_path, SMALL)
+    request = picture_request(tmp_path, folder, epochs=1, hidden=(16,))
+    TorchBackend().fit(request, silent)
+    export_onnx(request.out, tmp_path / "onnx")
+    assert_onnx_computes(request, tmp_path / "onnx", logits_of(request.out, request.validation))
+
+
+def test_int8_is_smaller_and_mostly_agrees(fitted, exported):
+    request, _, logits = fitted
+    exports, facts = exported
     runtime, asked = OnnxRuntimeInt8(), []
 
     def training():
         asked.append(True)
         return request.train
 
-    runtime.prepare(request.out, tmp_path / "onnx", training)
-    written = runtime.weights(tmp_path / "onnx").read_bytes()
-    assert runtime.size_bytes(request.out, tmp_path / "onnx") == len(written) < 0.3 * facts["bytes"]
-    predictor = runtime.load(request.out, tmp_path / "onnx", device="cpu", threads=1)
+    runtime.prepare(request.out, exports, training)
+    written = runtime.weights(exports).read_bytes()
+    assert runtime.size_bytes(request.out, exports) == len(written) < 0.3 * facts["bytes"]
+    predictor = runtime.load(request.out, exports, device="cpu", threads=1)
     theirs = predict_all(predictor, request.validation)
     same = np.mean([a.argmax() == b.argmax() for a, b in zip(logits, theirs, strict=True)])
     assert same > 0.9
     assert accuracy(request.validation, theirs) > 0.9
     assert not np.array_equal(np.stack(logits), np.stack(theirs))
-    runtime.prepare(request.out, tmp_path / "onnx", training)
+    runtime.prepare(request.out, exports, training)
     assert asked == [True]  # what is there is not made again
 
 
@@ -423,7 +426,7 @@ def test_weights_of_keras_that_do_not_fit_are_refused_by_name(tmp_path):
     with pytest.raises(RequestError, match="no kernel and bias of 'block5_conv3'"):
         build(keras_info(), folder)
     (folder / "config.json").write_text(json.dumps(config | {"application": "DenseNet121"}))
-    with pytest.raises(Unsupported, match="no counterpart here of Keras' 'DenseNet121'.*VGG16"):
+    with pytest.raises(Unsupported, match=r"no counterpart here of Keras' 'DenseNet121'.*VGG16"):
         build(keras_info(), folder)
 
 
@@ -441,10 +444,6 @@ import torch
 with torch.no_grad():
     model = package.create_model("mobilenetv3_small_050", pretrained=False).eval()
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 1000)
-hide_torchvision()
-from transformers import BertConfig, BertModel
-BertModel(BertConfig(hidden_size=8, num_attention_heads=1, num_hidden_layers=1, vocab_size=9))
-assert timm() is package
 print("fine")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

@@ -53,7 +53,8 @@ def crop(pixels: np.ndarray, border: int, generator: np.random.Generator) -> np.
 def randaugment(
     pixels: np.ndarray, layers: int, magnitude: float, generator: np.random.Generator
 ) -> np.ndarray:
-    """``layers`` random operations on each image (Cubuk et al., 2020); empty parts become grey."""
+    """``layers`` random operations on each image, all as strong (Cubuk et al., 2020); empty parts
+    become grey."""
     from PIL import Image
 
     transform = _randaugment(layers, magnitude)
@@ -66,9 +67,13 @@ def randaugment(
 def _randaugment(layers: int, magnitude: float) -> Callable[[Any], Any]:
     module = _timms_module()
     grey = {"img_mean": (128, 128, 128)}
-    transform: Callable[[Any], Any] = module.rand_augment_transform(
-        f"rand-m{magnitude:g}-n{layers}", grey
-    )
+    # every operation is applied, and "inc1" means that a higher magnitude is never a weaker change
+    names = list(module._RAND_INCREASING_TRANSFORMS)
+    magnitude = min(magnitude, 9.99)  # at 10 itself an image would be left with 0 bits
+    operations = [
+        module.AugmentOp(name, prob=1.0, magnitude=magnitude, hparams=grey) for name in names
+    ]
+    transform: Callable[[Any], Any] = module.RandAugment(operations, num_layers=layers)
     return transform
 
 

@@ -16,6 +16,10 @@ import numpy as np
 
 from harness.errors import RequestError
 
+#: EXIF's tag, and what puts each orientation upright (numbers of PIL's `Image.Transpose`)
+_ORIENTATION = 0x0112
+_UPRIGHT: dict[int, Any] = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -34,14 +38,19 @@ class Picture:
         """
         if isinstance(self.content, np.ndarray):
             return _three_channels(self.content, self.where)
-        from PIL import Image, ImageOps
+        from PIL import Image
 
         source = self.content if isinstance(self.content, Path) else io.BytesIO(self.content)
         try:
             with Image.open(source) as opened:
-                upright = ImageOps.exif_transpose(opened)
+                opened.load()
+                turned = _UPRIGHT.get(opened.getexif().get(_ORIENTATION, 1))
+                upright = opened if turned is None else opened.transpose(turned)
                 if upright.mode.startswith(("I", "F")):  # PIL would cut 16 bits off at 255
-                    return _three_channels(_scaled(np.asarray(upright)), self.where)
+                    wide = np.asarray(upright)
+                    sixteen = upright.mode.startswith("I")  # PIL may hold 16 bits in 32
+                    wide = wide.astype(np.uint16) if sixteen and wide.max() < 65536 else wide
+                    return _three_channels(scaled(wide), self.where)
                 if upright.has_transparency_data:
                     layer = upright.convert("RGBA")
                     white = Image.new("RGBA", layer.size, "white")
@@ -57,8 +66,11 @@ class Picture:
             shape = repr(self.content.shape).encode()
             return hashlib.sha256(shape + np.ascontiguousarray(self.content).tobytes()).hexdigest()
         if isinstance(self.content, Path):
-            with open(self.content, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            try:
+                with open(self.content, "rb") as file:
+                    return hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise RequestError(f"{self.where}: cannot be read: {error.strerror}") from None
         return hashlib.sha256(self.content).hexdigest()
 
 
@@ -67,14 +79,17 @@ def picture(value: Any, where: str) -> Picture:
     if isinstance(value, dict):
         value = value.get("bytes") or (Path(value["path"]) if value.get("path") else None)
     if isinstance(value, list):
-        value = np.asarray(value)
+        try:
+            value = np.asarray(value)
+        except ValueError:
+            raise RequestError(f"{where}: rows of pixels of different length") from None
     if isinstance(value, np.ndarray):
         if value.ndim not in (2, 3) or 0 in value.shape:
             raise RequestError(
                 f"{where}: pixels of shape {value.shape}; wanted (height, width[, channels])"
             )
         try:
-            return Picture(value if value.dtype == np.uint8 else _scaled(value), where)
+            return Picture(value if value.dtype == np.uint8 else scaled(value), where)
         except ValueError as error:
             raise RequestError(f"{where}: {error}") from None
     if isinstance(value, bytes | Path) and value:
@@ -96,14 +111,18 @@ def _three_channels(pixels: np.ndarray, where: str) -> np.ndarray:
     return np.repeat(pixels, 3, -1) if pixels.shape[-1] == 1 else pixels
 
 
-def _scaled(pixels: np.ndarray) -> np.ndarray:
-    """Pixels of another type as 8 bits: 0..1 floats, 16-bit integers, or numbers up to 255."""
+def scaled(pixels: np.ndarray) -> np.ndarray:
+    """Pixels of another type as 8 bits; ``ValueError`` where they cannot be pixels.
+
+    The type decides: truth values are black and white, 16-bit integers fill their range. Floats lie
+    in 0..1 or in 0..255, which the largest of *all* given decides; other integers in 0..255.
+    """
     values: np.ndarray = pixels.astype(np.float32)
     if not np.isfinite(values).all() or values.min(initial=0) < 0:
         raise ValueError("pixels below 0, or not finite")
-    top = values.max(initial=0)
-    if pixels.dtype.kind == "f" and top <= 1:
+    kind = pixels.dtype
+    if kind.kind == "b" or (kind.kind == "f" and values.max(initial=0) <= 1):
         values = values * 255
-    elif top > 255:
+    elif kind == np.uint16 or values.max(initial=0) > 255:
         values = values / 257  # 65535 / 255
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)

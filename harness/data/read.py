@@ -56,10 +56,10 @@ def read_table(path: Path, format: str | None, options: Mapping[str, Any], origi
     ``format`` None is guessed from the extension of ``origin``. Raises `RequestError` for an
     unknown format, an unknown or ill-typed option, unreadable content, and no rows.
     """
-    name = format or _guess(path, origin)
-    reader = formats.get(name, where=origin)
     if not path.exists():
         raise RequestError(f"{origin}: no such file: {path}")
+    name = format or _guess(path, origin)
+    reader = formats.get(name, where=origin)
     if path.is_dir() and name != _FOLDER:
         raise RequestError(f"{origin}: is a folder, which `format: {name}` cannot read")
     table = _call(reader, path, origin, name, options)

@@ -43,7 +43,7 @@ class ImageClassification(Classification):
     def examples(self, table: Table, split: str) -> Examples:
         ids = columns.row_ids(table, split, self.options.get("id"))
         named = table.columns.get("file")
-        if named is not None and not self.options.get("id"):
+        if named and not self.options.get("id") and len(set(named)) == len(named):
             ids = [f"{split}/{name}" for name in named]
         column = self.options.get("image") or ("image" if "image" in table.columns else "img")
         pictures = []

@@ -63,6 +63,8 @@ def image_encoder(
         raise RequestError(
             f"{model_folder}: config.json names no input size; say `image: {{size: 224}}`"
         )
+    if not 0 < config["crop_pct"] <= 1 or not all(_channels(config["std"])):
+        raise RequestError(f"{model_folder}: crop_pct is in (0, 1], and std is not 0")
     if config["interpolation"] not in _FILTERS:
         raise Unsupported(
             f"interpolation {config['interpolation']!r} is not among {', '.join(_FILTERS)}"
@@ -83,14 +85,23 @@ def _of_checkpoint(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise RequestError(f"{folder}: no config.json; an image model's folder needs it")
-    whole = json.loads(path.read_text())
-    config = whole.get("pretrained_cfg", whole)
+    try:
+        whole = json.loads(path.read_text())
+    except ValueError as error:
+        raise RequestError(f"{path}: is not JSON: {error}") from None
+    config = (whole.get("pretrained_cfg") or whole) if isinstance(whole, dict) else None
+    if not isinstance(config, dict):
+        raise RequestError(f"{path}: is not a mapping, as a configuration is")
+    if config.get("crop_mode", "center") != "center":
+        raise Unsupported(f"{path}: crop_mode {config['crop_mode']!r}; only `center` is known here")
     found = {
         name: config[name]
         for name in ("crop_pct", "interpolation", "mean", "std", "channels")
         if config.get(name) is not None
     }
     if size := config.get("input_size"):
+        if size[-1] != size[-2]:
+            raise Unsupported(f"{path}: input_size {size}; only squares are known here")
         found["size"] = size[-1]
     return found
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from harness.data.formats.text import read_text
+from harness.data.pictures import scaled
 from harness.data.table import Table
 from harness.errors import RequestError
 
@@ -27,14 +30,19 @@ def read_npz(
     lays its data sets out. No pickle is read.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise RequestError(f"{origin}: is a single array, not an .npz of several")
+        with archive:
             missing = [name for name in (images, labels) if name not in archive]
             if missing:
                 raise RequestError(
                     f"{origin}: no array {missing[0]!r}; it has {', '.join(archive.files)}"
                 )
             pixels, targets = archive[images], archive[labels]
-    except (OSError, ValueError, EOFError) as error:
+            if not all(isinstance(array, np.ndarray) for array in (pixels, targets)):
+                raise RequestError(f"{origin}: {images!r} or {labels!r} is no array")
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise RequestError(
             f"{origin}: cannot be read as .npz: {str(error).splitlines()[0]}"
         ) from None
@@ -45,7 +53,11 @@ def read_npz(
             "wanted (images, height, width[, channels]) and (images,)"
         )
     values = [named(value, class_names, origin) for value in targets.tolist()]
-    return Table({"image": list(pixels), "label": values}, origin)
+    try:
+        shades = pixels if pixels.dtype == np.uint8 else scaled(pixels)
+    except ValueError as error:
+        raise RequestError(f"{origin}: {images!r} holds {error}") from None
+    return Table({"image": list(shades), "label": values}, origin)
 
 
 def read_pixel_csv(
@@ -63,15 +75,19 @@ def read_pixel_csv(
     ``highest`` is the value of white (16 in scikit-learn's digits); ``width`` of an image that is
     not square.
     """
-    text = read_text(path, origin, "utf-8")
-    rows = [row for row in csv.reader(io.StringIO(text)) if row][1 if header else 0 :]
-    if not rows:
+    if highest <= 0 or (width is not None and width < 1):
+        raise RequestError(f"{origin}: `highest` and `width` are above 0")
+    reader = csv.reader(io.StringIO(read_text(path, origin, "utf-8")), quoting=csv.QUOTE_NONE)
+    numbered = [(reader.line_num, row) for row in reader if row][1 if header else 0 :]
+    if not numbered:
         return Table({}, origin)
-    lines = list(range(2 if header else 1, len(rows) + (2 if header else 1)))
+    lines, rows = [line for line, _ in numbered], [row for _, row in numbered]
     columns = len(rows[0])
-    for line, row in zip(lines, rows, strict=True):
+    for line, row in numbered:
         if len(row) != columns:
-            raise RequestError(f"{origin}:{line}: {len(row)} fields, where line 1 has {columns}")
+            raise RequestError(
+                f"{origin}:{line}: {len(row)} fields, where line {lines[0]} has {columns}"
+            )
     if not -columns <= label < columns:
         raise RequestError(f"{origin}: `label` is column {label}, but there are {columns}")
     targets = [row.pop(label) for row in rows]
@@ -83,7 +99,7 @@ def read_pixel_csv(
         pixels = np.array(rows, np.float32).reshape(len(rows), -1, wide)
     except ValueError as error:
         raise RequestError(f"{origin}: a pixel is no number: {error}") from None
-    if pixels.min() < 0 or pixels.max() > highest:
+    if not (pixels.min() >= 0 and pixels.max() <= highest):  # not a number is neither
         raise RequestError(
             f"{origin}: pixels between {pixels.min():g} and {pixels.max():g}; white is "
             f"`highest: {highest:g}`"
@@ -98,7 +114,7 @@ def named(value: object, names: list[str] | None, origin: str) -> object:
     """A label's name, where names are given for the numbers from 0."""
     if names is None:
         return value
-    if not isinstance(value, int | float) or value != int(value) or not 0 <= value < len(names):
+    if not isinstance(value, int | float) or not 0 <= value < len(names) or value != int(value):
         raise RequestError(f"{origin}: label {value!r}, but there are {len(names)} `class_names`")
     return names[int(value)]
 

@@ -14,7 +14,7 @@ EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", 
 def read_image_folder(path: Path, origin: str, *, other_files: str = "refuse") -> Table:
     """Columns ``image`` (a path), ``label`` (the folder's name) and ``file`` (relative path).
 
-    Hidden files are passed over. ``other_files: ignore`` passes over everything that is no image.
+    Hidden files and folders are passed over, with ``other_files: ignore`` all that is no image.
     Raises `RequestError` for an empty class folder.
     """
     if other_files not in ("refuse", "ignore"):
@@ -25,11 +25,17 @@ def read_image_folder(path: Path, origin: str, *, other_files: str = "refuse") -
     if not classes:
         raise RequestError(f"{origin}: holds no class folders (wanted {path.name}/<class>/<image>)")
     rows: list[tuple[Path, str]] = []
+    loose = [p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")]
+    if loose and other_files == "refuse":
+        raise RequestError(
+            f"{min(loose)}: lies beside the class folders, so it has no class; move or remove it, "
+            "or say `other_files: ignore` under the data's `options:`"
+        )
     for folder in classes:
-        files = [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+        files = [p for p in sorted(folder.rglob("*")) if p.is_file() and not hidden(p, path)]
         images = [p for p in files if p.suffix.lower() in EXTENSIONS]
         if len(images) < len(files) and other_files == "refuse":
-            odd = next(p for p in files if p not in images)
+            odd = next(p for p in files if p.suffix.lower() not in EXTENSIONS)
             raise RequestError(
                 f"{odd}: is not an image by its extension ({', '.join(EXTENSIONS)}); remove it, "
                 "or say `other_files: ignore` under the data's `options:`"
@@ -45,3 +51,8 @@ def read_image_folder(path: Path, origin: str, *, other_files: str = "refuse") -
         },
         origin,
     )
+
+
+def hidden(path: Path, root: Path) -> bool:
+    """Whether a file, or a folder between it and ``root``, begins with a dot."""
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
