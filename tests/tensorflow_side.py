@@ -125,16 +125,25 @@ def vision_gate(request: FitRequest, sabotage: str = "") -> float:
         vision._correct = correct
 
 
-def vision_round_trip(request: FitRequest) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What comes back of a checkpoint as it was loaded, and after every variable is changed to
-    twice its value plus one."""
+def vision_checkpoint(
+    request: FitRequest,
+) -> tuple[float, float, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The gate's figure of an image model, the same for single positions of its feature map, and
+    what comes back of its checkpoint: as loaded, and with every variable at twice its value plus
+    one."""
+    from harness.backends import gate
     from harness.backends.tensorflow import model
 
-    checkpoint = model.build(request.info, request.model_folder).checkpoint
-    loaded = checkpoint.back()
-    for variable in {id(v): v for v in checkpoint.variables()}.values():
+    built = model.build(request.info, request.model_folder)
+    figure = gate.check(built.compute_hidden, request.reference)
+    with np.load(request.reference) as stored:
+        expected = stored["hidden"]
+        got = built.compute_hidden({"pixel_values": stored["pixel_values"]})
+    positions = float(np.abs(got - expected).max() / np.abs(expected).max())
+    loaded = built.checkpoint.back()
+    for variable in {id(v): v for v in built.checkpoint.variables()}.values():
         variable.assign(2.0 * np.asarray(variable) + 1.0)
-    return loaded, checkpoint.back()
+    return figure, positions, loaded, built.checkpoint.back()
 
 
 def after_training_pass(request: FitRequest, batch: Batch) -> dict[str, np.ndarray]:
@@ -198,3 +207,34 @@ def hidden_states(kind: str, folder: Path, batch: Batch) -> np.ndarray:
     from harness.backends.tensorflow.backend import TensorFlowBackend
 
     return TensorFlowBackend().hidden_states(kind, folder, batch)
+
+
+def keras_head(
+    layers: list[tuple[np.ndarray, np.ndarray]],
+    rows: np.ndarray,
+    labels: np.ndarray,
+    *,
+    learning_rate: float,
+    smoothing: float,
+    batch_size: int,
+    epochs: int,
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[float]]:
+    """Weights (out, in) and losses of Keras' own `fit`, from given weights, in the rows' order."""
+    import keras
+
+    *hidden, last = layers
+    dense = [keras.layers.Dense(len(bias), activation="relu") for _, bias in hidden]
+    dense.append(keras.layers.Dense(len(last[1]), activation="softmax"))
+    model = keras.Sequential([keras.Input(rows.shape[1:]), *dense])
+    for layer, (weight, bias) in zip(dense, layers, strict=True):
+        layer.set_weights([weight.T, bias])
+    model.compile(
+        keras.optimizers.Adam(learning_rate),
+        keras.losses.CategoricalCrossentropy(label_smoothing=smoothing),
+    )
+    wanted = np.eye(len(last[1]), dtype=np.float32)[labels]
+    history = model.fit(
+        rows, wanted, batch_size=batch_size, epochs=epochs, shuffle=False, verbose=0
+    )
+    found = [layer.get_weights() for layer in dense]
+    return [(weight.T, bias) for weight, bias in found], history.history["loss"]

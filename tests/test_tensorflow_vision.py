@@ -82,15 +82,12 @@ def torch_logits(artifact, encoded):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_backbone_passes_the_gate(there, request_for, architecture):
-    assert there(tensorflow_side.vision_gate, request_for(architecture)) < 1e-5
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_backbone_comes_back_whole(there, request_for, architecture):
+def test_a_backbone_passes_the_gate_and_comes_back_whole(there, request_for, architecture):
     request = request_for(architecture)
+    figure, positions, loaded, changed = there(tensorflow_side.vision_checkpoint, request)
+    assert figure < 1e-5
+    assert positions < 1e-5  # the gate looks at means over them
     whole = load_file(request.model_folder / "model.safetensors")
-    loaded, changed = there(tensorflow_side.vision_round_trip, request)
     kept = build(request.info, request.model_folder).backbone.state_dict()
     assert set(loaded) == {n for n in kept if not n.endswith("num_batches_tracked")}
     for name, tensor in loaded.items():
@@ -156,7 +153,7 @@ def test_a_fit_in_pytorch_scores_alike_in_tensorflow(there, request_for):
     assert parity(own, theirs)["parity_rel_diff"] < 1e-5
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", SMALL, "tf_efficientnet_lite0"])
+@pytest.mark.parametrize("architecture", [SMALL, "tf_efficientnet_lite0"])
 def test_batches_move_the_statistics_of_batch_norms_as_in_pytorch(there, request_for, architecture):
     """Of all of them: one that stays in evaluation mode, or has Keras' momentum, stands out."""
     request = request_for(architecture)
@@ -176,7 +173,7 @@ def test_batches_move_the_statistics_of_batch_norms_as_in_pytorch(there, request
             scale = float(expected.abs().max())
             np.testing.assert_allclose(after[name], expected, rtol=1e-3, atol=1e-4 * scale)
             compared += 1
-    assert compared == sum(name.endswith(("running_mean", "running_var")) for name in after) >= 40
+    assert compared == sum(name.endswith(("running_mean", "running_var")) for name in after) > 60
 
 
 def uncorrected_variance(norm, inputs, _):

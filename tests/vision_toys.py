@@ -42,7 +42,7 @@ def random_model(architecture: str, seed: int = 0) -> Any:
             if isinstance(module, torch.nn.Conv2d):
                 # activations keep their size, as in a trained model; timm's own draw lets those of
                 # EfficientNet-lite grow far beyond ReLU6's limit, and then PyTorch's rounding alone
-                # (float32 against float64) is 2e-5 of the largest, more than the parity gate allows
+                # (float32 against float64) is 2e-5 of the largest value of a feature map
                 torch.nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
             if isinstance(module, torch.nn.BatchNorm2d):
                 torch.nn.init.normal_(module.running_mean, std=0.1)

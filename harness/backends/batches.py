@@ -15,14 +15,20 @@ BATCHES_PER_DRAW = 32
 
 
 def epoch_batches(
-    lengths: np.ndarray, batch_size: int, generator: np.random.Generator, *, mixed: bool = False
+    lengths: np.ndarray,
+    batch_size: int,
+    generator: np.random.Generator,
+    *,
+    mixed: bool = False,
+    least: int = 1,
 ) -> list[np.ndarray]:
     """Indices of every example exactly once, in shuffled batches.
 
     Batches are of similar length, or ``mixed``. Similar lengths leave little padding (58% of
     CoNLL-2003's tokens at batch 32 otherwise), which suits tasks with labels on every token. Where
     one label stands for a whole sequence, length often goes with it, and batches of similar length
-    are batches of similar labels: see `harness.tasks.base.Task.mixed_batches`.
+    are batches of similar labels: see `harness.tasks.base.Task.mixed_batches`. A last batch of
+    fewer than ``least`` joins the one before it: a batch norm learns nothing from a single image.
     """
     order = generator.permutation(len(lengths))
     draw = BATCHES_PER_DRAW * batch_size
@@ -32,26 +38,34 @@ def epoch_batches(
         if not mixed:
             drawn = drawn[np.argsort(lengths[drawn], kind="stable")]
         batches += [drawn[i : i + batch_size] for i in range(0, len(drawn), batch_size)]
+    if len(batches) > 1 and len(batches[-1]) < least:
+        batches[-2:] = [np.concatenate(batches[-2:])]
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
-def steps_per_epoch(examples: int, batch_size: int) -> int:
+def steps_per_epoch(examples: int, batch_size: int, least: int = 1) -> int:
     """Batches that `epoch_batches` makes (each draw may end in a smaller one)."""
     draw = BATCHES_PER_DRAW * batch_size
     full, rest = divmod(examples, draw)
-    return full * BATCHES_PER_DRAW + -(-rest // batch_size)
+    steps = full * BATCHES_PER_DRAW + -(-rest // batch_size)
+    return steps - (steps > 1 and 0 < examples % batch_size < least)
 
 
 def endless_batches(
-    lengths: np.ndarray, batch_size: int, seed: int, *, mixed: bool = False
+    lengths: np.ndarray, batch_size: int, seed: int, *, mixed: bool = False, least: int = 1
 ) -> Iterator[tuple[int, np.ndarray]]:
     """(epoch, indices) for ever, epoch counting from 0; the same for the same seed."""
     generator = np.random.default_rng(seed)
     epoch = 0
     while True:
-        for batch in epoch_batches(lengths, batch_size, generator, mixed=mixed):
+        for batch in epoch_batches(lengths, batch_size, generator, mixed=mixed, least=least):
             yield epoch, batch
         epoch += 1
+
+
+def least_of(request: FitRequest) -> int:
+    """The smallest batch that a fit may train on."""
+    return 2 if "pixel_values" in request.train.inputs else 1
 
 
 def augmenter_of(request: FitRequest) -> Augmenter | None:

@@ -21,7 +21,7 @@ from harness.backends.base import (
     lengths_of,
     predict_all,
 )
-from harness.backends.batches import endless_batches, steps_per_epoch
+from harness.backends.batches import endless_batches, least_of, steps_per_epoch
 from harness.errors import Diverged
 
 #: an epoch's mean loss above this multiple of its start is divergence: beyond what the luck of
@@ -66,7 +66,7 @@ class Stepper(ABC):
 def train(stepper: Stepper, request: FitRequest, progress: Progress) -> FitReport:
     """Work the request's epochs; the stepper ends with the weights to keep. Raises `Diverged`."""
     settings = request.settings
-    per_epoch = steps_per_epoch(len(request.train), settings["batch_size"])
+    per_epoch = steps_per_epoch(len(request.train), settings["batch_size"], least_of(request))
     total = max(1, round(settings["epochs"] * per_epoch))
     epochs: list[dict[str, float]] = []
     best_score, best_epoch, best_weights = -math.inf, 0, None
@@ -136,6 +136,7 @@ def _epochs(
         settings["batch_size"],
         request.seed,
         mixed=request.mixed_batches,
+        least=least_of(request),
     )
     handles: list[Any] = []
     current, seen, share = 0, 0, 0.0

@@ -63,11 +63,11 @@ def model_folder(job: Job) -> Path | None:
     Foreign weights (GGUF, PyTorch pickles read with ``weights_only``) are converted once.
     """
     raw = fetch_model(job.model_entry, job.cache, job.base, trust_remote_code=job.trust_remote_code)
-    if raw is None or _is_neutral(raw):
+    architecture = job.model_entry.architecture
+    if raw is None or _is_neutral(raw, architecture):
         return raw
     # Needs the framework that knows the foreign format; only a worker of it gets here first,
     # all others find the folder made.
-    architecture = job.model_entry.architecture
     neutral = raw.with_name(f"{raw.name}-{architecture or 'neutral'}")
     if not neutral.is_dir():
         from harness.backends.torch.convert import to_neutral
@@ -76,9 +76,11 @@ def model_folder(job: Job) -> Path | None:
     return neutral
 
 
-def _is_neutral(folder: Path) -> bool:
+def _is_neutral(folder: Path, architecture: str | None) -> bool:
     names = [p.name for p in folder.iterdir()]
     if any(name.endswith(_FOREIGN) for name in names):
+        return False
+    if architecture and "config.json" not in names:
         return False
     return "tokenizer.json" in names or not any(name in _OLD_TOKENIZERS for name in names)
 

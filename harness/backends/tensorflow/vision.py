@@ -11,6 +11,8 @@ Each is checked against PyTorch before it may train. What KerasHub's converters 
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -96,7 +98,8 @@ def build_timm(
     checkpoint = Checkpoint.read(folder, "")
     drawn = [(v, v.numpy()) for v in backbone.variables] if scratch else []
     try:
-        converter.convert_weights(backbone, checkpoint, known)
+        with redirect_stdout(io.StringIO()):  # one converter tells of every tensor
+            converter.convert_weights(backbone, checkpoint, known)
     except (KeyError, ValueError) as error:
         raise Unsupported(f"{folder}: KerasHub's converter failed: {error}") from None
     for variable, values in drawn:

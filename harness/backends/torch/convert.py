@@ -6,6 +6,7 @@ folders that are neutral already pass through as links. Done once per checkpoint
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -83,7 +84,8 @@ def _convert_timm(
     _only_one(folder, weights)
     origin = folder / weights[0]
     state = load_file(origin) if safe else read_pickle(origin)
-    neutral_from_state(state, architecture, out, str(origin))
+    # safetensors lists tensors by name, not in the order of the modules
+    neutral_from_state(state, architecture, out, str(origin), ordered=not safe)
 
 
 def _only_one(folder: Path, names: list[str]) -> None:
@@ -100,9 +102,12 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _ensure_tokenizer(folder: Path) -> None:
-    """Write tokenizer.json from older tokenizer files, where it is missing."""
+    """Write tokenizer.json from older tokenizer files, where it is missing and text is read."""
     if (folder / "tokenizer.json").is_file() or (folder / "embeddings.safetensors").is_file():
         return
+    config = folder / "config.json"
+    if config.is_file() and "architecture" in json.loads(config.read_text()):
+        return  # timm's layout: images
     from harness.backends.torch.zoo import hide_torchvision
 
     hide_torchvision()

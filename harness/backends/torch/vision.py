@@ -166,8 +166,11 @@ def _strip(backbone: nn.Module) -> None:
             setattr(backbone, name, nn.Identity())
 
 
-def neutral_from_state(state: dict[str, Tensor], architecture: str, out: Path, origin: str) -> None:
-    """Write timm's layout to ``out`` from a state dict under timm's names or in timm's order.
+def neutral_from_state(
+    state: dict[str, Tensor], architecture: str, out: Path, origin: str, *, ordered: bool
+) -> None:
+    """Write timm's layout to ``out`` from a state dict under timm's names or, where it is
+    ``ordered`` as it was saved, in timm's order; a classifier is left out.
 
     Ports of an architecture name their modules otherwise, but list the same tensors one after the
     other. Raises `RequestError` where number or shapes differ.
@@ -176,25 +179,36 @@ def neutral_from_state(state: dict[str, Tensor], architecture: str, out: Path, o
     if not package.is_model(architecture):
         raise Unsupported(f"timm {package.__version__} has no architecture {architecture!r}")
     tensors = _without_counters(state)
-    classes = next((len(t) for t in reversed(tensors.values()) if t.ndim == 1), 1000)
-    model = package.create_model(architecture, pretrained=False, num_classes=classes)
-    own = _without_counters(model.state_dict())
-    if set(own) != set(tensors):
-        tensors = dict(zip(own, tensors.values(), strict=False)) if len(own) == len(tensors) else {}
+    own = _without_counters(package.create_model(architecture, num_classes=0).state_dict())
+    if not set(own) <= set(tensors):
+        tensors = _by_order(tensors, architecture, own) if ordered else {}
     wrong = [n for n in own if n not in tensors or tensors[n].shape != own[n].shape]
     if wrong:
+        how = "by name, or in order and shape" if ordered else "by name and shape"
         raise RequestError(
-            f"{origin}: its {len(_without_counters(state))} tensors are not timm's {len(own)} of "
-            f"{architecture!r} in order and shape (first: {wrong[0]})"
+            f"{origin}: its {len(_without_counters(state))} tensors are not those of timm's "
+            f"{architecture!r} ({len(own)} without a classifier) {how} (first: {wrong[0]})"
         )
-    plain = {name: t.detach().float().clone().contiguous() for name, t in tensors.items()}
+    plain = {name: tensors[name].detach().float().clone().contiguous() for name in own}
     save_file(plain, out / "model.safetensors", metadata={"format": "pt"})
     config = {
         "architecture": architecture,
-        "num_classes": classes,
+        "num_classes": 0,
         "pretrained_cfg": package.get_pretrained_cfg(architecture).to_dict(),
     }
     (out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True))
+
+
+def _by_order(
+    tensors: dict[str, Tensor], architecture: str, bare: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Tensors under timm's names, with a classifier or without; {} where the numbers differ."""
+    classes = next((len(t) for t in reversed(tensors.values()) if t.ndim == 1), 1000)
+    whole = timm().create_model(architecture, num_classes=classes).state_dict()
+    for own in (_without_counters(whole), bare):
+        if len(own) == len(tensors):
+            return dict(zip(own, tensors.values(), strict=True))
+    return {}
 
 
 def _without_counters(state: dict[str, Tensor]) -> dict[str, Tensor]:
