@@ -128,12 +128,43 @@ def test_a_state_dict_in_timms_order_under_other_names_converts(tmp_path, wrappe
     torch.save({"state_dict": renamed} if wrapped else renamed, tmp_path / "foreign" / "w.pth")
     out = to_neutral(tmp_path / "foreign", tmp_path / "neutral", architecture="resnet18")
     neutral = load_file(out / "model.safetensors")
-    assert set(neutral) == set(state) - set(counted)
+    assert set(neutral) == set(state) - set(counted) - {"fc.weight", "fc.bias"}
     assert all(torch.equal(neutral[name], state[name]) for name in neutral)
     config = json.loads((out / "config.json").read_text())
-    assert (config["architecture"], config["num_classes"]) == ("resnet18", 7)
+    assert (config["architecture"], config["num_classes"]) == ("resnet18", 0)
     assert config["pretrained_cfg"]["input_size"] == [3, 224, 224]
     build(picture_request(tmp_path, out).info, out)
+
+
+def test_safetensors_and_weights_without_a_classifier_convert_by_name(tmp_path):
+    state = {n: t for n, t in random_model("resnet18").state_dict().items() if t.ndim}
+    bare = {n: t for n, t in state.items() if not n.startswith("fc.")}
+    for number, tensors in enumerate((state, bare)):
+        folder = tmp_path / f"foreign{number}"
+        folder.mkdir()
+        save_file(tensors, folder / "weights.safetensors")
+        out = to_neutral(folder, tmp_path / f"neutral{number}", architecture="resnet18")
+        neutral = load_file(out / "model.safetensors")
+        assert set(neutral) == set(bare)
+        assert all(torch.equal(neutral[name], state[name]) for name in bare)
+    renamed = {f"tensor{i}": t for i, t in enumerate(state.values())}
+    (tmp_path / "other").mkdir()
+    save_file(renamed, tmp_path / "other" / "weights.safetensors")
+    with pytest.raises(RequestError, match="by name and shape"):  # sorted names are no order
+        to_neutral(tmp_path / "other", tmp_path / "never", architecture="resnet18")
+
+
+def test_a_timm_folder_with_a_pickle_needs_no_tokenizer(tmp_path):
+    folder = random_timm(tmp_path, "resnet18")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    out = to_neutral(folder, tmp_path / "neutral")
+    assert (out / "model.safetensors").is_file() and (out / "config.json").is_file()
+
+
+def test_a_last_batch_of_one_image_joins_the_one_before(tmp_path):
+    request = picture_request(tmp_path, random_timm(tmp_path, "resnet18"), train=17, epochs=1)
+    assert request.settings["batch_size"] == 16
+    assert TorchBackend().fit(request, silent).steps == 1
 
 
 def test_a_state_dict_under_timms_names_converts_in_any_order(tmp_path):
@@ -159,7 +190,7 @@ def test_a_state_dict_of_other_tensors_is_refused(tmp_path, change):
         tensors[0] = tensors[0][:, :, :5, :5]
     (tmp_path / "foreign").mkdir()
     torch.save({str(i): t.clone() for i, t in enumerate(tensors)}, tmp_path / "foreign" / "w.pth")
-    said = rf"its {len(tensors)} tensors are not timm's 102 of 'resnet18'.*conv1\.weight"
+    said = rf"its {len(tensors)} tensors are not those of timm's 'resnet18'.*first: conv1\.weight"
     with pytest.raises(RequestError, match=said):
         to_neutral(tmp_path / "foreign", tmp_path / "neutral", architecture="resnet18")
     assert not (tmp_path / "neutral").exists()
