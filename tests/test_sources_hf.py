@@ -105,6 +105,14 @@ def test_a_model_folder_is_config_tokenizer_and_safetensors_only(ask: Ask) -> No
     assert Path(found["model.safetensors"]).name == hashlib.sha256(b"weights").hexdigest()
 
 
+def test_timms_zoo_is_its_part_of_the_hub(ask: Ask, hub: Hub) -> None:
+    hub.add("models/timm/tiny.in1k", {"config.json": b"{}", "model.safetensors": b"weights"})
+    assert ask("resolve('timm:tiny.in1k@main', cache)") == f"timm:tiny.in1k@{COMMIT}"
+    found = ask("fetch_folder('timm:tiny.in1k@main', None, cache)")
+    assert sorted(found) == ["config.json", "model.safetensors"]
+    assert sorted(ask("digests('timm:tiny.in1k', cache)")) == sorted(found)
+
+
 def test_a_revision_is_resolved_to_a_commit(ask: Ask) -> None:
     assert ask("resolve('hf:acme/tiny@main', cache)") == f"hf:acme/tiny@{COMMIT}"
 

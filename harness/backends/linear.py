@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -101,13 +102,15 @@ def _objective(
     wanted = np.full((len(labels), outputs), smoothing / outputs, np.float32)
     wanted[np.arange(len(labels)), labels] += 1.0 - smoothing
 
-    def classes(logits: np.ndarray) -> tuple[float, np.ndarray]:
-        logs = logits - logits.max(1, keepdims=True)
-        logs -= np.log(np.exp(logs).sum(1, keepdims=True))
-        loss = -float((wanted * logs).sum(dtype=np.float64)) / len(logs)
-        return loss, (np.exp(logs) - wanted) / np.float32(len(logs))
+    return rows[labelled], partial(soft_cross_entropy, wanted), len(labels)
 
-    return rows[labelled], classes, len(labels)
+
+def soft_cross_entropy(wanted: np.ndarray, logits: np.ndarray) -> tuple[float, np.ndarray]:
+    """Mean loss of (rows, outputs) logits against wanted probabilities, and its gradient."""
+    logs = logits - logits.max(1, keepdims=True)
+    logs -= np.log(np.exp(logs).sum(1, keepdims=True))
+    loss = -float((wanted * logs).sum(dtype=np.float64)) / len(logs)
+    return loss, (np.exp(logs) - wanted) / np.float32(len(logs))
 
 
 def _spans(offsets: np.ndarray, encoded: Encoded, smoothing: float) -> Objective:

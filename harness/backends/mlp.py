@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.backends import heads
 from harness.backends.heads import HeadLayers
+from harness.backends.linear import soft_cross_entropy
 
 _BETA1, _BETA2, _EPSILON = np.float32(0.9), np.float32(0.999), np.float32(1e-7)
 
@@ -105,9 +106,6 @@ def cross_entropy(
 ) -> tuple[float, np.ndarray]:
     """Mean loss of (batch, outputs) logits and its gradient by them."""
     count, outputs = logits.shape
-    logs = logits - logits.max(1, keepdims=True)
-    logs -= np.log(np.exp(logs).sum(1, keepdims=True))
-    wanted = np.full_like(logs, smoothing / np.float32(outputs))
+    wanted = np.full_like(logits, smoothing / np.float32(outputs))
     wanted[np.arange(count), labels] += 1 - smoothing
-    loss = -float((wanted * logs).sum(dtype=np.float64)) / count
-    return loss, (np.exp(logs) - wanted) / np.float32(count)
+    return soft_cross_entropy(wanted, logits)

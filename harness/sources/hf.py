@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from harness.errors import RequestError
 from harness.sources.base import Context, Source, Unavailable
@@ -79,11 +79,13 @@ class HubSource(Source):
     """Files come through a scratch folder into the one cache, not into the hub's own."""
 
     scheme = "hf"
+    #: put before every name: for schemes that are one owner's part of the hub
+    owner: ClassVar[str] = ""
 
     def resolve(self, rest: str, context: Context) -> str:
-        ref = HubRef.parse(rest)
+        ref = self._ref(rest)
         if _COMMIT.fullmatch(ref.revision):
-            return str(ref)
+            return str(ref).removeprefix(self.owner)
         key = f"hf:{replace(ref, path='')}"
         try:
             with hub_errors(ref):
@@ -95,10 +97,13 @@ class HubSource(Source):
             commit = known["commit"]
         else:
             remember(context.cache, key, {"commit": commit})
-        return str(replace(ref, revision=commit))
+        return str(replace(ref, revision=commit)).removeprefix(self.owner)
+
+    def _ref(self, rest: str) -> HubRef:
+        return HubRef.parse(self.owner + rest)
 
     def file(self, rest: str, sha256: str | None, context: Context) -> Path:
-        ref = HubRef.parse(self.resolve(rest, context))
+        ref = self._ref(self.resolve(rest, context))
         if not ref.path:
             raise RequestError(f"hf:{rest}: names no file; write hf:{rest}!FILE")
         if ref.is_split and sha256:
@@ -124,7 +129,7 @@ class HubSource(Source):
         return path
 
     def names(self, rest: str, context: Context) -> list[str]:
-        ref = HubRef.parse(self.resolve(rest, context))
+        ref = self._ref(self.resolve(rest, context))
         if ref.path:
             return []
         key = f"hf:{ref}"

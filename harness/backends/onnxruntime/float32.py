@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from harness.backends.base import Predictor, Runtime
+from harness.backends.torch.backend import TorchBackend
 
 #: the file that `harness.backends.torch.export` writes
 EXPORT = "model.onnx"
@@ -20,12 +21,7 @@ class OnnxRuntime(Runtime):
     dtype: ClassVar[str] = "float32"
     libraries: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx", "onnxscript", "torch")
     #: what PyTorch's exporter traces
-    kind_libraries: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "transformer": ("transformers",),
-        "static-embeddings": ("transformers",),
-        "timm": ("timm",),
-        "keras-application": ("timm",),
-    }
+    kind_libraries: ClassVar[Mapping[str, tuple[str, ...]]] = TorchBackend.kind_libraries
     version: ClassVar[int] = 1
     needs: ClassVar[Literal["artifact", "onnx"]] = "onnx"
 
