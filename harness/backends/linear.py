@@ -99,10 +99,15 @@ def _objective(
     labels = np.asarray(values.values if isinstance(values, Ragged) else values)
     labelled = labels != IGNORED_LABEL
     labels = labels[labelled]
-    wanted = np.full((len(labels), outputs), smoothing / outputs, np.float32)
-    wanted[np.arange(len(labels)), labels] += 1.0 - smoothing
-
+    wanted = smoothed(labels, outputs, smoothing)
     return rows[labelled], partial(soft_cross_entropy, wanted), len(labels)
+
+
+def smoothed(labels: np.ndarray, outputs: int, smoothing: float | np.float32) -> np.ndarray:
+    """Wanted probabilities (labels, outputs): ``smoothing`` of each is spread over all outputs."""
+    wanted = np.full((len(labels), outputs), smoothing / outputs, np.float32)
+    wanted[np.arange(len(labels)), labels] += 1 - smoothing
+    return wanted
 
 
 def soft_cross_entropy(wanted: np.ndarray, logits: np.ndarray) -> tuple[float, np.ndarray]:

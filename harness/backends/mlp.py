@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.backends import heads
 from harness.backends.heads import HeadLayers
-from harness.backends.linear import soft_cross_entropy
+from harness.backends.linear import smoothed, soft_cross_entropy
 
 _BETA1, _BETA2, _EPSILON = np.float32(0.9), np.float32(0.999), np.float32(1e-7)
 
@@ -105,7 +105,4 @@ def cross_entropy(
     logits: np.ndarray, labels: np.ndarray, smoothing: np.float32
 ) -> tuple[float, np.ndarray]:
     """Mean loss of (batch, outputs) logits and its gradient by them."""
-    count, outputs = logits.shape
-    wanted = np.full_like(logits, smoothing / np.float32(outputs))
-    wanted[np.arange(count), labels] += 1 - smoothing
-    return soft_cross_entropy(wanted, logits)
+    return soft_cross_entropy(smoothed(labels, logits.shape[1], smoothing), logits)

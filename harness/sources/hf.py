@@ -104,11 +104,12 @@ class HubSource(Source):
 
     def file(self, rest: str, sha256: str | None, context: Context) -> Path:
         ref = self._ref(self.resolve(rest, context))
+        asked = f"{self.scheme}:{rest}"
         if not ref.path:
-            raise RequestError(f"hf:{rest}: names no file; write hf:{rest}!FILE")
+            raise RequestError(f"{asked}: names no file; write {asked}!FILE")
         if ref.is_split and sha256:
             raise RequestError(
-                f"hf:{rest}: a split is converted here, so its bytes have no lasting digest; "
+                f"{asked}: a split is converted here, so its bytes have no lasting digest; "
                 "leave `sha256` out and pin the revision to a commit, or name a file"
             )
         key = f"hf:{ref}"
