@@ -24,12 +24,12 @@ $(VENV)/.run-$(EXTRA): pyproject.toml constraints.txt
 	  { echo "Python 3.11 or newer is needed; name one with PYTHON=..." >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[$(EXTRA),tensorflow]'
+	  --constraint constraints.txt --editable '.[$(EXTRA),tensorflow,pages]'
 	@touch $@
 
 $(VENV)/.dev-$(EXTRA): $(VENV)/.run-$(EXTRA)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[$(EXTRA),tensorflow,dev]'
+	  --constraint constraints.txt --editable '.[$(EXTRA),tensorflow,pages,dev]'
 	@touch $@
 
 bench: $(VENV)/.run-$(EXTRA)

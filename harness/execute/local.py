@@ -6,8 +6,6 @@ process while the workers wait, blocked, for their next job.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,20 +13,15 @@ from typing import Any
 
 from harness import registry
 from harness.errors import RequestError
-from harness.execute.environment import thread_environment
+from harness.execute.launches import next_measurement, time_run
 from harness.execute.process import StageFailed, WorkerProcess
 from harness.execute.report import Reporter, label
-from harness.measure.launch import UNSUPPORTED
-from harness.measure.waiting import wait
 from harness.plan import Fit, Machine, Plan, Run, make_plan
 from harness.records.files import read_json, write_json
 from harness.records.identity import digest
 from harness.records.store import ANSWERS, Store, finish, is_done, status_of
 from harness.stages.job import Job
 from harness.stages.reference import reference_framework
-
-#: A fresh timing process that takes longer than this hangs; the limits inside are far lower.
-TIMING_TIMEOUT_SECONDS = 900
 
 
 @dataclass
@@ -170,8 +163,7 @@ class LocalExecutor:
         threads = fit.spec["threads"]
         name = f"{framework}-{threads}"
         if name not in self.workers:
-            log = self.cache / "logs" / f"{self.store.suite}-{name}.log"
-            self.workers[name] = WorkerProcess(framework, threads, log)
+            self.workers[name] = WorkerProcess(framework, threads, self._log(name))
         return self.workers[name]
 
     def _job(self, plan: Plan, fit: Fit, record: Path, run: Run | None = None) -> Job:
@@ -253,64 +245,24 @@ class LocalExecutor:
             self._fail(record, failure, stage, fit, run, outcome)
             return
         for _ in range(self._launches(plan, run)):
-            target = self._next_measurement(run)
-            try:
-                self._time(plan, fit, run, job, target)
-            except StageFailed as failure:  # the run is scored all the same
-                self._fail(target, failure, "time", fit, run, outcome)
+            self._time(plan, fit, run, job, outcome)
 
-    def _next_measurement(self, run: Run) -> Path:
-        host = self.machine.host_id
-        folder = self.store.run(run.run_id) / "measurements"
-        numbers = (int(m.name.rsplit("-", 1)[1]) for m in folder.glob(f"{host}-*"))
-        return folder / f"{host}-{1 + max(numbers, default=0)}"
-
-    def _time(self, plan: Plan, fit: Fit, run: Run, job: Job, target: Path) -> None:
-        """One fresh process that times one run; this process waits, blocked."""
+    def _time(self, plan: Plan, fit: Fit, run: Run, job: Job, outcome: Outcome) -> None:
+        """One launch of one run; a failed one leaves the run scored all the same."""
+        target = next_measurement(self.store, run.run_id, self.machine.host_id)
         self.reporter.stage("time", fit, run)
         start = time.monotonic()
-        spec = {
-            "runtime": run.row["runtime"],
-            "artifact": str(job.artifact),
-            "exports": str(job.exports),
-            "device": run.spec["device"],
-            "threads": run.spec["threads"],
-            "inputs": str(job.timing_inputs),
-            "timing": plan.loaded.suite.timing.model_dump(),
-            "seed": fit.spec["seed"],
-        }
-        order = job.fit_folder / "launch.json"
-        write_json(order, spec)
-        log_path = self.cache / "logs" / f"{self.store.suite}-time.log"
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        with open(log_path, "wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "harness.measure.launch", str(order), str(target)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=thread_environment(run.spec["threads"]),
-                start_new_session=True,
+        try:
+            facts = time_run(
+                job, run.row["runtime"], plan.loaded.suite.timing, target, self._log("time")
             )
-            try:
-                code = wait(process, TIMING_TIMEOUT_SECONDS)  # blocked: a polling parent disturbs
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                raise StageFailed(
-                    "timeout", f"timing took longer than {TIMING_TIMEOUT_SECONDS} s"
-                ) from None
-            except BaseException:
-                process.kill()
-                process.wait()
-                raise
-        if code or not (target / "timing.json").is_file():
-            tail = log_path.read_text(errors="replace").strip().splitlines()[-1:]
-            status = "unsupported" if code == UNSUPPORTED else "failed"
-            raise StageFailed(status, f"timing ended with exit status {code}: {' '.join(tail)}")
-        self.reporter.stage_done(
-            "time", fit, time.monotonic() - start, read_json(target / "timing.json") or {}, run
-        )
+        except StageFailed as failure:
+            self._fail(target, failure, "time", fit, run, outcome)
+            return
+        self.reporter.stage_done("time", fit, time.monotonic() - start, facts, run)
+
+    def _log(self, name: str) -> Path:
+        return self.cache / "logs" / f"{self.store.suite}-{name}.log"
 
     def _fail(
         self,
