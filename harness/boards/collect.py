@@ -41,6 +41,8 @@ KEYS = (
     "score_delta_low", "score_delta_high", "gap_to_best", "p_vs_best", "reason", "examples",
     "validation_score", "train_examples", "train_available", "examples_available",
     "truncated_share", "overlap_share", "launches",
+    # what `choose` asks of a row, on a page too, where there is no plan
+    "task_type", "model_kind", "model_name",
     "schema_version",
 )  # fmt: skip
 
@@ -171,6 +173,7 @@ def _flat(
 ) -> dict[str, Any]:
     flat: dict[str, Any] = dict.fromkeys(KEYS)
     named, task = entry["row"], plan["tasks"].get(entry["row"]["task"], {})
+    model = plan["models"].get(named["model"], {})
     good = [run for run in runs if run.status == "ok"]
     status, reason = _status(runs)
     flat.update(named)
@@ -183,7 +186,10 @@ def _flat(
         reason=reason,
         runs=[run.run_id for run in runs],
         score_name=task.get("primary"),
-        weights_licence=plan["models"].get(named["model"], {}).get("licence"),
+        task_type=task.get("type"),
+        model_kind=model.get("kind"),
+        model_name=model.get("name") or named["model"],
+        weights_licence=model.get("licence"),
         data_licence=task.get("licence"),
         fit_dtype=_first(run.fit_spec.get("fit_dtype") for run in runs),
         train_score=_mean(run.fit.get("train_score") for run in good),
