@@ -24,7 +24,7 @@ class SklearnBackend(Backend):
     runtime: ClassVar[str] = "sklearn"
 
     def fit(self, request: FitRequest, progress: Progress) -> FitReport:
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits
 
         if "input_ids" in request.train.inputs:
             raise Unsupported(f"{request.model_kind!r} reads raw text or pixels, not token ids")

@@ -18,7 +18,7 @@ class BaselinePredictor(Predictor):
     """Logits of a baseline; its thread pools are set for the whole process."""
 
     def __init__(self, model: Baseline, threads: int) -> None:
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits
 
         self._model = model
         self._threads = threads
