@@ -16,7 +16,6 @@ from harness.boards.board import build, render
 from harness.boards.collect import KEYS, collect
 from harness.boards.definition import Definition
 from harness.boards.rank import ranked
-from harness.boards.summary import mean_ranks
 from harness.errors import RequestError
 from harness.records.files import read_json, write_json
 from harness.stats.bootstrap import wilson
@@ -221,21 +220,6 @@ def test_ranked_by_another_metric_there_are_no_ties(results: Path) -> None:
     assert min(row["rank"] for row in topics) == 1
     assert {row["tied_with_best"] for row in rows} == {None}
     assert all(row["rank"] is None for row in rows if row["task"] == "entities")
-
-
-def test_mean_ranks_count_only_fits_that_are_complete_everywhere() -> None:
-    def row(model: str, task: str, rank: int | None) -> dict[str, Any]:
-        return {"model": model, "task": task, "rank": rank, "recipe": "r", "framework": "f"}
-
-    fits = [
-        row("a", "x", 2), row("b", "x", 3), row("only-x", "x", 1),
-        row("b", "y", 1), row("a", "y", 2), row("broken", "y", None),
-    ]  # fmt: skip
-    lines = {s.row["model"]: s for s in mean_ranks(fits, ["x", "y"])}
-    assert (lines["a"].ranks, lines["a"].mean) == ([1, 2], 1.5)
-    assert (lines["b"].ranks, lines["b"].mean) == ([2, 1], 1.5)
-    assert (lines["only-x"].mean, lines["only-x"].complete) == (None, 1)
-    assert lines["broken"].complete == 0
 
 
 def test_json_is_a_list_of_flat_rows_and_csv_says_the_same(results: Path) -> None:

@@ -52,8 +52,8 @@ def test_drawing_counts_of_kinds_and_drawing_clusters_are_the_same_experiment() 
     rng = np.random.default_rng(5)
     few_kinds = rng.integers(0, 3, (3000, 2)).astype(float)
     many_kinds = few_kinds + rng.normal(0, 1e-9, few_kinds.shape)  # takes the other path
-    a = resampled_sums(few_kinds, 4000, np.random.default_rng(0))
-    b = resampled_sums(many_kinds, 4000, np.random.default_rng(1))
+    a = resampled_sums(few_kinds, 4000, 0)
+    b = resampled_sums(many_kinds, 4000, 1)
     assert a.mean(axis=0) == pytest.approx(b.mean(axis=0), rel=2e-3)
     assert a.std(axis=0) == pytest.approx(b.std(axis=0), rel=0.05)
 
@@ -131,24 +131,3 @@ def test_the_interval_stays_within_zero_and_one() -> None:
     right[0, :60] = 0
     score = score_interval(right, ones(right), np.arange(300))
     assert 0 <= score.low < score.value < score.high == 1.0
-
-
-@pytest.mark.parametrize("seeds", [2, 3, 5])
-def test_intervals_over_seeds_cover_the_truth(seeds: int) -> None:
-    """Truth: 85% expected accuracy over examples and seeds; seed SD 2 points, 2,000 examples."""
-    rng = np.random.default_rng(seeds)
-    covered, trials, truth = 0, 400, 0.85 + _clipping_bias()
-    for _ in range(trials):
-        ease = rng.beta(8.5, 1.5, 2000)  # mean 0.85; some examples are hard for every seed
-        shift = rng.normal(0, 0.02, (seeds, 1))
-        right = (rng.random((seeds, 2000)) < np.clip(ease + shift, 0, 1)).astype(float)
-        score = score_interval(right, ones(right), np.arange(2000), resamples=400)
-        covered += score.low <= truth <= score.high
-    assert covered / trials >= 0.93
-
-
-def _clipping_bias() -> float:
-    """What clipping at 1 takes from the mean of ease + shift above."""
-    rng = np.random.default_rng(99)
-    draws = rng.beta(8.5, 1.5, 400_000) + rng.normal(0, 0.02, 400_000)
-    return float(np.mean(np.clip(draws, 0, 1) - draws))

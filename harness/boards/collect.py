@@ -43,6 +43,7 @@ KEYS = (
     "truncated_share", "overlap_share", "launches",
     # what `choose` asks of a row, on a page too, where there is no plan
     "task_type", "model_kind", "model_name",
+    "train_budget", "resolution", "pareto",
     "schema_version",
 )  # fmt: skip
 

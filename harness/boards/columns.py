@@ -113,6 +113,11 @@ def _dtype(row: Flat, names: Mapping[str, str]) -> Cell:
     return Cell("int8 (other weights)" if row["dtype"] == "int8" else row["dtype"], row["dtype"])
 
 
+def _pareto(row: Flat, names: Mapping[str, str]) -> Cell:
+    axes = row["pareto"] or []
+    return Cell(", ".join(axes).replace("_", " ") or NOTHING, len(axes))
+
+
 def _delta(row: Flat, names: Mapping[str, str]) -> Cell:
     if row["score_delta"] is None:
         return Cell(NOTHING)
@@ -237,6 +242,13 @@ COLUMNS: dict[str, Column] = {
         "J per 1000",
         "energy of 1,000 examples",
         _number("energy_j_per_1000", wording.significant),
+        spare=True,
+    ),
+    "pareto": Column(
+        "on the front of score and",
+        "no other row of the task scores higher at less latency, size, memory, fit time or energy",
+        _pareto,
+        numeric=False,
         spare=True,
     ),
     "launches": Column(

@@ -36,7 +36,8 @@ class Definition(BaseModel):
     )  # fmt: skip
     runtime_columns: tuple[str, ...] = Field(
         default=("fit", "runtime", "device", "dtype", "score_delta", "agreement", "parity",
-         "latency_p50_ms", "latency_p90_ms", "throughput_per_s", "peak_memory_mb", "size_mb"),
+         "latency_p50_ms", "latency_p90_ms", "throughput_per_s", "peak_memory_mb", "size_mb",
+         "pareto"),
         min_length=1,
     )  # fmt: skip
     charts: bool = Field(default=True, description="draw score and latency charts in the HTML page")

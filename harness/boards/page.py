@@ -10,23 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.boards import wording
+from harness.boards.across import Across, across_sentences, across_table, across_tasks
 from harness.boards.collect import Records
 from harness.boards.columns import COLUMNS, Cell, Header, fit_name
 from harness.boards.definition import Definition
 from harness.boards.headlines import headline
 from harness.boards.rank import fit_key
-from harness.boards.summary import mean_ranks
+from harness.boards.table import Table
 
 Flat = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Headers and rows of cells; a caption for those who hear the page instead of seeing it."""
-
-    caption: str
-    headers: tuple[Header, ...]
-    rows: list[list[Cell]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,10 @@ class Page:
     description: str
     hosts: list[Fact]
     reading: list[Fact]
+    #: systems over all tasks (its data, its table, and what it lets one say); None for one task
+    across: Across | None
     summary: Table | None
+    summary_notes: list[str]
     sections: list[Section]
     problems: Table | None
     limits: list[Fact]
@@ -82,13 +77,16 @@ def build_page(records: Records, rows: Sequence[Flat], definition: Definition) -
     task_names = {
         task: wording.clean(plan["tasks"].get(task, {}).get("name") or task) for task in tasks
     }
+    across = across_tasks(first_rows(rows), tasks, definition.rank_by) if len(tasks) > 1 else None
     suite_title = wording.clean(plan.get("title") or plan["suite"])
     return Page(
         title=definition.title.replace("{title}", suite_title),
         description=wording.clean(plan.get("description") or ""),
         hosts=_hosts(records),
         reading=_reading(rows, definition),
-        summary=_summary(rows, names, task_names),
+        across=across,
+        summary=across_table(across, names, task_names) if across else None,
+        summary_notes=across_sentences(across, names) if across else [],
         sections=[
             _section(plan, rows, task, name, names, definition) for task, name in task_names.items()
         ],
@@ -173,7 +171,19 @@ def _task_limits(task: Mapping[str, Any], rows: Sequence[Flat]) -> list[Fact]:
     if overlap:
         facts.append(Fact("test inputs also in training", overlap))
     facts.append(Fact("seeds", _seeds(rows)))
+    facts.append(Fact("resolution", _resolution(rows)))
     return [fact for fact in facts if fact.text]
+
+
+def _resolution(rows: Sequence[Flat]) -> str:
+    """The smallest difference that the task can show, of its largest training size."""
+    shown = next((row["resolution"] for row in rows if row.get("resolution") is not None), None)
+    if shown is None:
+        return ""
+    return (
+        f"{wording.points(shown, signed=False)} points: a typical pair of fits that lie closer "
+        "is told apart in fewer than four of five repetitions"
+    )
 
 
 def _seeds(rows: Sequence[Flat]) -> str:
@@ -262,28 +272,6 @@ def _reading(rows: Sequence[Flat], definition: Definition) -> list[Fact]:
             )
         )
     return facts
-
-
-def _summary(
-    rows: Sequence[Flat], names: Mapping[str, str], task_names: Mapping[str, str]
-) -> Table | None:
-    """Mean rank over tasks; None for a single task."""
-    if len(task_names) < 2:
-        return None
-    headers = (
-        Header("fit", "model and recipe", numeric=False),
-        Header("mean rank", "over all tasks, among the fits that are complete on all of them"),
-        *(Header(f"rank: {name}", "among the same fits") for name in task_names.values()),
-        Header("tasks complete", "on how many tasks all its trainings were scored"),
-    )
-    lines = []
-    for line in mean_ranks(first_rows(rows), list(task_names)):
-        name = fit_name(line.row, names)
-        mean = wording.NOTHING if line.mean is None else f"{line.mean:.2f}"
-        places = [Cell(str(place or wording.NOTHING), place) for place in line.ranks]
-        complete = Cell(f"{line.complete} of {len(task_names)}", line.complete)
-        lines.append([Cell(name, name), Cell(mean, line.mean), *places, complete])
-    return Table("Summary over all tasks", headers, lines)
 
 
 def _problems(

@@ -6,6 +6,9 @@ runtime (the one that trained it); its other runtimes inherit the rank and diffe
 
 The best is picked after seeing the scores, so its own score is a little flattered; the tests
 against it are Holm-corrected over all fits of the task.
+
+Where a task is learned from training sets of several sizes, fits of one size are ranked among
+each other: more data is no merit of a model.
 """
 
 from __future__ import annotations
@@ -14,9 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.boards.collect import METRICS, Records, Row
-from harness.boards.outcomes import join
+from harness.boards.fronts import fronts
+from harness.boards.outcomes import Outcomes, join
 from harness.stats.holm import holm
-from harness.stats.paired import paired_difference, paired_test
+from harness.stats.paired import PairedTest, difference_components, paired_difference, paired_test
+from harness.stats.resolution import resolution, smallest_count
+from harness.stats.seeds import Component
 
 #: Chance of calling any fit of a task worse than the best when it is not
 SIGNIFICANCE = 0.05
@@ -24,7 +30,8 @@ SIGNIFICANCE = 0.05
 #: What a definition may rank by: the task's primary metric, or one named metric
 RANKABLE = ("score", *METRICS)
 
-FitKey = tuple[str, str, str, str]
+#: task, model, recipe, framework, training size (None where a task has one size only)
+FitKey = tuple[str, str, str, str, int | None]
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Fit:
 
 
 def fit_key(row: dict[str, Any]) -> FitKey:
-    return row["task"], row["model"], row["recipe"], row["framework"]
+    return row["task"], row["model"], row["recipe"], row["framework"], row.get("train_budget")
 
 
 def fits_of(rows: tuple[Row, ...]) -> list[Fit]:
@@ -57,18 +64,28 @@ def ranked(records: Records, rank_by: str = "score") -> list[dict[str, Any]]:
     Ties are tested on per-example outcomes, which exist for the primary metric only: ranked by
     anything else, ``tied_with_best`` and ``p_vs_best`` stay null.
     """
-    tasks = list(dict.fromkeys(row.flat["task"] for row in records.rows))
     board: list[dict[str, Any]] = []
-    for task in tasks:
-        fits = fits_of(tuple(row for row in records.rows if row.flat["task"] == task))
-        places = _rank(fits, rank_by)
+    for group in _families(records.rows):
+        fits = fits_of(group)
+        places, shown = _rank(fits, rank_by)
         for fit in sorted(fits, key=lambda fit: _order(places.get(fit.key), fit)):
             for row in fit.rows:
-                flat = {**row.flat, **_change(row, fit)}
+                flat = {**row.flat, **_change(row, fit), "resolution": shown}
                 if row.flat["status"] == "ok":
                     flat.update(places.get(fit.key, {}))
                 board.append(flat)
+    for flat, axes in zip(board, fronts(board), strict=True):
+        flat["pareto"] = axes
     return board
+
+
+def _families(rows: tuple[Row, ...]) -> list[tuple[Row, ...]]:
+    """Rows that are ranked among each other: of one task, of one training size, largest first."""
+    groups: dict[str, dict[int, list[Row]]] = {}
+    for row in rows:
+        sizes = groups.setdefault(row.flat["task"], {})
+        sizes.setdefault(row.flat.get("train_budget") or 0, []).append(row)
+    return [tuple(sizes[size]) for sizes in groups.values() for size in sorted(sizes, reverse=True)]
 
 
 def _distance(row: Row) -> tuple[bool, bool]:
@@ -81,13 +98,16 @@ def _order(place: dict[str, Any] | None, fit: Fit) -> tuple[bool, int, float]:
     return place is None, place["rank"] if place else 0, -(score if score is not None else -1.0)
 
 
-def _rank(fits: list[Fit], rank_by: str) -> dict[FitKey, dict[str, Any]]:
-    """Ranks of one task's complete fits. Equal scores share a rank, and the next is skipped."""
+def _rank(fits: list[Fit], rank_by: str) -> tuple[dict[FitKey, dict[str, Any]], float | None]:
+    """Ranks of one family's complete fits, and the difference that it can show.
+
+    Equal scores share a rank, and the next is skipped.
+    """
     complete = [
         fit for fit in fits if fit.own.flat["status"] == "ok" and fit.own.flat[rank_by] is not None
     ]
     if not complete:
-        return {}
+        return {}, None
     # rounding: two orders of summation must not break a tie
     scores = {fit.key: round(fit.own.flat[rank_by], 12) for fit in complete}
     complete.sort(key=lambda fit: -scores[fit.key])
@@ -99,23 +119,61 @@ def _rank(fits: list[Fit], rank_by: str) -> dict[FitKey, dict[str, Any]]:
         }
         for fit in complete
     }
-    if rank_by == "score":
-        places[best.key]["tied_with_best"] = True
-        tested = [(fit, p) for fit in others if (p := _p_value(best.own, fit.own)) is not None]
-        for (fit, _), p in zip(tested, holm([p for _, p in tested]), strict=True):
-            places[fit.key].update(p_vs_best=p, tied_with_best=p > SIGNIFICANCE)
-    return places
+    if rank_by != "score":
+        return places, None
+    places[best.key]["tied_with_best"] = True
+    tested = _pairs(best, others)
+    p_values = holm([pair.test.p_value for pair in tested])
+    for pair, p in zip(tested, p_values, strict=True):
+        places[pair.fit.key].update(p_vs_best=p, tied_with_best=p > SIGNIFICANCE)
+    return places, _resolution(tested)
 
 
-def _p_value(best: Row, other: Row) -> float | None:
-    """Two-sided p of "both score the same", on the test examples that both have seen."""
-    a, b = best.outcomes(), other.outcomes()
-    if a is None or b is None:
+@dataclass(frozen=True)
+class _Pair:
+    """A fit against the best one: the test of "both score the same", and what is known of the gap.
+
+    ``examples``: how many both have seen.
+    """
+
+    fit: Fit
+    test: PairedTest
+    components: list[Component]
+    examples: int
+
+
+def _pairs(best: Fit, others: list[Fit]) -> list[_Pair]:
+    """Paired tests on the test examples that both have seen; none where they share nothing."""
+    reference = best.own.outcomes()
+    found = []
+    for fit in others:
+        outcomes = fit.own.outcomes()
+        if reference is None or outcomes is None:
+            continue
+        a, b = join(reference, outcomes)
+        if len(a):
+            found.append(_pair(fit, a, b))
+    return found
+
+
+def _pair(fit: Fit, a: Outcomes, b: Outcomes) -> _Pair:
+    sides = a.num, a.den, b.num, b.den, a.clusters
+    return _Pair(fit, paired_test(*sides), difference_components(*sides), len(a))
+
+
+def _resolution(tested: list[_Pair]) -> float | None:
+    """The smallest difference from the best fit that would have been called one.
+
+    Of the better half of the pairs: a fit that only guesses disagrees with the best on much more
+    than its rivals do. At Holm's first step, so that it holds whatever the other pairs show.
+    """
+    if not tested:
         return None
-    a, b = join(a, b)
-    if not len(a):
-        return None
-    return paired_test(a.num, a.den, b.num, b.den, a.clusters).p_value
+    alpha = SIGNIFICANCE / len(tested)
+    near = tested[: (len(tested) + 1) // 2]
+    exact = [pair for pair in near if pair.test.method == "mcnemar"]
+    floor = smallest_count(alpha) / min(pair.examples for pair in exact) if exact else 0.0
+    return resolution([pair.components for pair in near], alpha, floor)
 
 
 def _change(row: Row, fit: Fit) -> dict[str, float | None]:

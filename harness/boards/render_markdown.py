@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from harness.boards.page import Fact, Page, Section, Table
+from harness.boards.page import Fact, Page, Section
+from harness.boards.table import Table
 
 #: What would start markup: emphasis, code, cells, headings, math anywhere; brackets only where
 #: a link could follow; underscores at the edge of a word; angle brackets before a tag
@@ -41,9 +42,9 @@ def _lines(page: Page) -> Iterator[str]:
     yield from _facts(page.hosts) if page.hosts else ("- no host recorded", "")
     if page.summary:
         yield from ("## Over all tasks", "")
-        yield "Ranks are counted among the fits that are complete on all tasks."
-        yield ""
         yield from _table(page.summary)
+        yield from (f"- {escape(note)}" for note in page.summary_notes)
+        yield ""
     for section in page.sections:
         yield from _section(section)
     if page.problems:

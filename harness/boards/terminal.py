@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from harness.boards.page import Page, Table
+from harness.boards.page import Page
+from harness.boards.table import Table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +23,11 @@ def print_board(page: Page, console: Console) -> None:
         if section.fits.rows:
             _print_table(section.fits, console)
             _print_table(section.runtimes, console)
+    if page.summary:
+        console.print()
+        _print_table(page.summary, console)
+        for note in page.summary_notes:
+            console.print(Text(note, style="dim"))
     if page.problems:
         console.print()
         _print_table(page.problems, console)

@@ -6,6 +6,8 @@ Sources: Davison and Hinkley, *Bootstrap Methods and their Application* (1997), 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +19,12 @@ from harness.stats.clusters import cluster_sums, distinct, mean_ratio
 RESAMPLES = 2000
 LEVEL = 0.95
 
-#: Drawing one multinomial count costs about as much as looking up this many clusters
-_COUNT_COST = 15
-#: Lookups per block: bounds the memory at 16 MB an array
-_BLOCK = 2_000_000
+#: Drawing one multinomial count costs about as much as adding up this many clusters' values
+_COUNT_COST = 60
+#: Counts per block: bounds the memory at 32 MB an array
+_BLOCK = 4_000_000
+#: Counts that are kept for the next row of the same task; beyond it they are drawn again
+_KEPT = 100_000_000
 
 
 class Interval(NamedTuple):
@@ -46,23 +50,49 @@ def wilson(successes: float, trials: int, level: float = LEVEL) -> Interval:
     return Interval(low, high)
 
 
-def resampled_sums(rows: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+def resampled_sums(rows: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Column sums of ``resamples`` bootstrap samples of the clusters.
 
-    ``rows``: (clusters, columns). Returns (resamples, columns).
+    ``rows``: (clusters, columns). Returns (resamples, columns). The same seed draws the same
+    clusters for every row of a task, so that they are drawn once and each row is one product of
+    matrices; with few distinct clusters (0/1 scores) only their numbers are drawn.
     """
     count = len(rows)
     kinds, times = distinct(rows)
-    if len(kinds) * _COUNT_COST <= count * rows.shape[1]:
+    if len(kinds) * _COUNT_COST <= count:
+        rng = np.random.default_rng(seed)
         return rng.multinomial(count, times / count, size=resamples) @ kinds
-    sums = np.empty((resamples, rows.shape[1]))
-    block = max(1, _BLOCK // count)
-    columns = np.ascontiguousarray(rows.T)
+    if count * resamples <= _KEPT:
+        counts = _kept_counts(count, resamples, seed)
+        return np.concatenate([block @ rows for block in _blocks(counts)])
+    rng, sums, block = np.random.default_rng(seed), [], max(1, _BLOCK // count)
     for start in range(0, resamples, block):
-        drawn = rng.integers(0, count, (min(block, resamples - start), count), dtype=np.int32)
-        for column, values in enumerate(columns):
-            sums[start : start + len(drawn), column] = values[drawn].sum(axis=1)
-    return sums
+        sums.append(_counts(count, min(block, resamples - start), rng).astype(float) @ rows)
+    return np.concatenate(sums)
+
+
+@lru_cache(maxsize=2)
+def _kept_counts(count: int, resamples: int, seed: int) -> np.ndarray:
+    rng, block = np.random.default_rng(seed), max(1, _BLOCK // count)
+    parts = [
+        _counts(count, min(block, resamples - start), rng) for start in range(0, resamples, block)
+    ]
+    return np.concatenate(parts)
+
+
+def _counts(count: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of ``count`` clusters is drawn, (resamples, count) in bytes."""
+    drawn = rng.integers(0, count, (resamples, count), dtype=np.int32)
+    places = drawn + np.arange(resamples, dtype=np.int64)[:, None] * count
+    times = np.bincount(places.ravel(), minlength=resamples * count)
+    # a cluster drawn more than 255 times in count draws: less likely than 1e-500
+    return times.reshape(resamples, count).astype(np.uint8)
+
+
+def _blocks(counts: np.ndarray) -> Iterator[np.ndarray]:
+    step = max(1, _BLOCK // counts.shape[1])
+    for start in range(0, len(counts), step):
+        yield counts[start : start + step].astype(float)
 
 
 def bootstrap_interval(
@@ -79,12 +109,20 @@ def bootstrap_interval(
     Clusters are drawn once for all seeds, since all seeds saw the same test examples. Samples
     whose denominator sums to zero (no entity drawn) are left out. NaN for fewer than two clusters.
     """
+    num, den = one_ratio(num, den)
     seeds = len(num)
     rows = np.concatenate([cluster_sums(num, clusters), cluster_sums(den, clusters)]).T
     if len(rows) < 2:
         return UNKNOWN
-    sums = resampled_sums(rows, resamples, np.random.default_rng(seed))
+    sums = resampled_sums(rows, resamples, seed)
     return percentile(mean_ratios(sums[:, :seeds], sums[:, seeds:]), level)
+
+
+def one_ratio(num: np.ndarray, den: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Seeds with equal denominators (accuracy, exact match) as one: their mean is one ratio."""
+    if len(num) > 1 and (den == den[0]).all():
+        return num.mean(axis=0, keepdims=True), den[:1]
+    return num, den
 
 
 def percentile(samples: np.ndarray, level: float) -> Interval:

@@ -33,15 +33,33 @@ def mean_ratio(num: np.ndarray, den: np.ndarray) -> float:
         return float(np.mean(num.sum(axis=-1) / den.sum(axis=-1)))
 
 
-def influence(num: np.ndarray, den: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """How far each cluster pulls the score: linearised residuals, (clusters,), which sum to zero.
+def influence_by_seed(num: np.ndarray, den: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """How far each cluster pulls each seed's score: (seeds, clusters), rows sum to zero.
 
-    Seed by seed, (num_c - ratio * den_c) / sum(den); Cochran, *Sampling Techniques* (1977), 6.4.
+    (num_c - ratio * den_c) / sum(den), linearised; Cochran, *Sampling Techniques* (1977), 6.4.
     """
     num_c, den_c = cluster_sums(num, clusters), cluster_sums(den, clusters)
     total = den_c.sum(axis=1, keepdims=True)
-    ratio = num_c.sum(axis=1, keepdims=True) / total
-    return ((num_c - ratio * den_c) / total).mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = num_c.sum(axis=1, keepdims=True) / total
+        return np.asarray((num_c - ratio * den_c) / total)
+
+
+def influence(num: np.ndarray, den: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """How far each cluster pulls the score, the mean over seeds: (clusters,), sums to zero."""
+    return influence_by_seed(num, den, clusters).mean(axis=0)
+
+
+def interaction_variance(residuals: np.ndarray) -> float:
+    """What the seeds' disagreement about single examples adds to the variance of their mean.
+
+    ``residuals``: (seeds, clusters) of `influence_by_seed`. 0 for one seed, where it is unknown.
+    """
+    seeds, count = residuals.shape
+    if seeds < 2 or count < 2:
+        return 0.0
+    apart = residuals - residuals.mean(axis=0)
+    return float(count / (count - 1) * np.square(apart).sum() / (seeds * (seeds - 1)))
 
 
 def influence_variance(residuals: np.ndarray) -> float:

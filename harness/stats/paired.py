@@ -26,17 +26,25 @@ from harness.stats.bootstrap import (
     RESAMPLES,
     is_proportion,
     mean_ratios,
+    one_ratio,
     percentile,
     resampled_sums,
 )
 from harness.stats.clusters import (
     cluster_sums,
     distinct,
-    influence,
+    influence_by_seed,
     influence_variance,
     mean_ratio,
 )
-from harness.stats.seeds import Component, seed_component, two_sided_p, widen
+from harness.stats.seeds import (
+    Component,
+    kept_share,
+    pooled,
+    seed_component,
+    two_sided_p,
+    widen,
+)
 
 Method = Literal["mcnemar", "permutation", "seeds"]
 
@@ -121,12 +129,10 @@ def paired_test(
     seeds' differences are paired too. Otherwise seeds of A and B are independent; a side with
     one seed adds no seed variance, since none is known (true for deterministic baselines).
     """
-    seeds = _seed_components(num_a, den_a, num_b, den_b, same_fits)
-    if seeds:
+    parts = difference_components(num_a, den_a, num_b, den_b, clusters, same_fits=same_fits)
+    if len(parts) > 1:
         difference = mean_ratio(num_a, den_a) - mean_ratio(num_b, den_b)
-        residuals = influence(num_a, den_a, clusters) - influence(num_b, den_b, clusters)
-        examples = Component(influence_variance(residuals), max(1, len(residuals) - 1))
-        return PairedTest(two_sided_p(difference, [examples, *seeds]), "seeds")
+        return PairedTest(two_sided_p(difference, parts), "seeds")
     if (
         is_proportion(num_a, den_a)
         and is_proportion(num_b, den_b)
@@ -159,28 +165,68 @@ def paired_difference(
     """
     if np.array_equal(num_a, num_b) and np.array_equal(den_a, den_b):
         return Difference(0.0, 0.0, 0.0)
+    value = mean_ratio(num_a, den_a) - mean_ratio(num_b, den_b)
+    seeds = _seed_component(num_a, den_a, num_b, den_b, same_fits)
+    kept = 1.0
+    if seeds is not None:
+        kept = kept_share(_influences(num_a, den_a, num_b, den_b, clusters, same_fits))
+    (num_a, den_a), (num_b, den_b) = one_ratio(num_a, den_a), one_ratio(num_b, den_b)
     a, b = len(num_a), len(num_b)
     rows = cluster_sums(np.concatenate([num_a, den_a, num_b, den_b]), clusters).T
-    sums = resampled_sums(rows, resamples, np.random.default_rng(seed))
+    sums = resampled_sums(rows, resamples, seed)
     scores_a = mean_ratios(sums[:, :a], sums[:, a : 2 * a])
     scores_b = mean_ratios(sums[:, 2 * a : 2 * a + b], sums[:, 2 * a + b :])
-    value = mean_ratio(num_a, den_a) - mean_ratio(num_b, den_b)
-    interval = percentile(scores_a - scores_b, level)
-    for part in _seed_components(num_a, den_a, num_b, den_b, same_fits):
-        interval = widen(value, interval, part, level)
+    interval = widen(value, percentile(scores_a - scores_b, level), seeds, level, kept)
     return Difference(value, interval.low, interval.high)
 
 
-def _seed_components(
-    num_a: np.ndarray, den_a: np.ndarray, num_b: np.ndarray, den_b: np.ndarray, same_fits: bool
+def difference_components(
+    num_a: np.ndarray,
+    den_a: np.ndarray,
+    num_b: np.ndarray,
+    den_b: np.ndarray,
+    clusters: np.ndarray,
+    *,
+    same_fits: bool = False,
 ) -> list[Component]:
+    """Variances of score A - score B: of the examples, and (with several seeds) of the seeds.
+
+    Arguments as in `paired_test`. The seeds' disagreement about single examples is counted with
+    the seeds, as `harness.stats.seeds` explains.
+    """
+    influences = _influences(num_a, den_a, num_b, den_b, clusters, same_fits)
+    mean = influences[0].mean(axis=0)
+    if not same_fits:
+        mean = mean - influences[1].mean(axis=0)
+    variance, freedom = influence_variance(mean), max(1, len(mean) - 1)
+    seeds = _seed_component(num_a, den_a, num_b, den_b, same_fits)
+    if seeds is None:
+        return [Component(variance, freedom)]
+    return [Component(variance * kept_share(influences), freedom), seeds]
+
+
+def _influences(
+    num_a: np.ndarray,
+    den_a: np.ndarray,
+    num_b: np.ndarray,
+    den_b: np.ndarray,
+    clusters: np.ndarray,
+    same_fits: bool,
+) -> list[np.ndarray]:
+    """Both sides' influence by seed, or that of their differences where fits are the same."""
+    a, b = influence_by_seed(num_a, den_a, clusters), influence_by_seed(num_b, den_b, clusters)
+    return [a - b] if same_fits else [a, b]
+
+
+def _seed_component(
+    num_a: np.ndarray, den_a: np.ndarray, num_b: np.ndarray, den_b: np.ndarray, same_fits: bool
+) -> Component | None:
     scores_a = num_a.sum(axis=1) / den_a.sum(axis=1)
     scores_b = num_b.sum(axis=1) / den_b.sum(axis=1)
     if same_fits:
-        found = [seed_component(scores_a - scores_b)]
-    else:
-        found = [seed_component(scores_a), seed_component(scores_b)]
-    return [part for part in found if part is not None]
+        return seed_component(scores_a - scores_b)
+    found = [seed_component(scores_a), seed_component(scores_b)]
+    return pooled([part for part in found if part is not None])
 
 
 def _swapped_sums(change: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
