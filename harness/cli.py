@@ -55,7 +55,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_run, _plan, _board, _show, _export, _fetch, _tune, _doctor, _digest, _schema):
+    for add in (
+        _run,
+        _plan,
+        _board,
+        _compare,
+        _baseline,
+        _show,
+        _export,
+        _fetch,
+        _tune,
+        _doctor,
+        _digest,
+        _schema,
+    ):
         add(commands)
     return parser
 
@@ -150,6 +163,68 @@ def board(args: argparse.Namespace) -> int:
     from harness.commands.board import render_board
 
     return render_board(args)
+
+
+def _compare(commands: Any) -> None:
+    parser = _command(
+        commands, "compare", "say whether anything got worse between two sides' records, and how "
+        "sure that is (exit status 3 on a regression)", "harness compare main results", compare,
+    )  # fmt: skip
+    kinds = "a results folder, a baseline's name, or a git revision (REVISION or REVISION:FOLDER)"
+    parser.add_argument("base", metavar="BASE", help=kinds)
+    parser.add_argument("head", metavar="HEAD", help="the same; what is judged")
+    parser.add_argument("--suite", metavar="SUITE", help="only this suite's records")
+    parser.add_argument(
+        "--only", nargs="+", default=(), metavar="NAME",
+        help="only these models, tasks, recipes or runtimes, or row_ids by their beginning",
+    )  # fmt: skip
+    parser.add_argument(
+        "--margin", action="append", default=[], metavar="METRIC=X",
+        help="the change that matters: speed=5%%, quality=0.5pt, latency_p50_ms=10%%; repeat",
+    )  # fmt: skip
+    parser.add_argument(
+        "--replace", action="append", default=[], metavar="OLD=NEW",
+        help="compare BASE's runtime OLD with HEAD's NEW (onnxruntime=onnxruntime-int8)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--session-noise", type=float, default=0.08, metavar="SD",
+        help="how far one hour of this host differs from another, where launches did not take "
+        "turns (default 0.08; an idle machine of one's own: 0.01)",
+    )  # fmt: skip
+    parser.add_argument("--all", action="store_true", help="print what stayed the same, too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="for a pull-request comment")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="JUnit XML")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the JSON report, to a file")
+    parser.add_argument(
+        "--annotations", action="store_true", help="GitHub annotations and step summary"
+    )
+
+
+def compare(args: argparse.Namespace) -> int:
+    from harness.commands.compare import compare_sides
+
+    return compare_sides(args)
+
+
+def _baseline(commands: Any) -> None:
+    parser = _command(
+        commands, "baseline", "save records under a name to compare with later, or list, show and "
+        "remove such baselines", "harness baseline save v1 --suite nlp", baseline,
+    )  # fmt: skip
+    parser.add_argument("action", choices=("save", "list", "show", "rm"))
+    parser.add_argument("name", metavar="NAME", nargs="?", help="not needed for list")
+    parser.add_argument("--suite", metavar="SUITE", help="save: only this suite's records")
+    parser.add_argument("--force", action="store_true", help="save: replace one of that name")
+    parser.add_argument(
+        "--from", dest="source", type=Path, metavar="DIR",
+        help="save: the records of another results folder",
+    )  # fmt: skip
+
+
+def baseline(args: argparse.Namespace) -> int:
+    from harness.commands.baseline import work_baselines
+
+    return work_baselines(args)
 
 
 def _show(commands: Any) -> None:

@@ -15,6 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from harness.errors import RequestError
 
+#: what `margins` may name: groups of metrics, and metrics
+MARGINS = (
+    "quality", "speed", "memory", "energy", "size",
+    "latency_p50_ms", "throughput_per_s", "peak_memory_mb", "energy_j_per_1000",
+    "size_mb", "params", "flops", "peak_allocations",
+    "accuracy", "f1_entity", "f1", "exact_match", "f1_macro", "top5_accuracy",
+)  # fmt: skip
+
 RecipeName = Literal["fine-tune", "linear-probe", "scratch", "baseline"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256, lower-case hex")]
 Identifier = Annotated[
@@ -269,7 +277,20 @@ class Suite(_Strict):
         **{name: f.default for name, f in Timing.model_fields.items()}
     )
     tune: Tune | None = None
+    margins: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
+        default_factory=dict,
+        description="changes that matter to `harness compare`, as shares (quality: 0.01 is a "
+        "point): quality, speed, memory, energy, size, or a metric's own name",
+    )
     leaderboard: str = Field("default", description="a definition under leaderboards/, or a path")
+
+    @field_validator("margins")
+    @classmethod
+    def _known_margins(cls, margins: dict[str, float]) -> dict[str, float]:
+        for name in margins:
+            if name not in MARGINS:
+                raise ValueError(f"unknown margin {name!r}; known: {', '.join(MARGINS)}")
+        return margins
 
     @field_validator("models", "tasks")
     @classmethod

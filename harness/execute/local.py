@@ -315,6 +315,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "leaderboard": suite.leaderboard,
         "command": f"make bench SUITE={suite.suite}",
         "full": plan.options.full,
+        "margins": suite.margins,
         "models": {
             m.id: {
                 "name": m.name or m.id,

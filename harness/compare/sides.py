@@ -1,0 +1,149 @@
+"""A side of a comparison: the rows of a results folder, with what lies behind each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.boards.collect import Row, collect
+from harness.errors import RequestError
+from harness.records.files import SCHEMA_VERSION, read_json
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One process that timed a run. ``session`` and ``pair`` are set where launches of two sides
+    took turns; ``part`` is ``first`` or ``confirmation``."""
+
+    host_id: str
+    timing: Mapping[str, Any]
+    host: Mapping[str, Any]
+    session: str = ""
+    pair: int = -1
+    part: str = "first"
+
+
+@dataclass(frozen=True)
+class SideRow:
+    """A row with its runs' specifications and launches, in the order in which they were made."""
+
+    row: Row
+    specs: tuple[Mapping[str, Any], ...]
+    launches: tuple[Launch, ...]
+    predictions: str | None  # digest of what was predicted, all seeds; None if unknown
+
+    @property
+    def flat(self) -> Mapping[str, Any]:
+        return self.row.flat
+
+    @property
+    def row_id(self) -> str:
+        return str(self.flat["row_id"])
+
+
+@dataclass(frozen=True)
+class Side:
+    """Rows by row_id; ``name`` is what the user called it."""
+
+    name: str
+    rows: Mapping[str, SideRow]
+    margins: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def suites_in(folder: Path) -> list[Path]:
+    """The record folders in a results folder, or the folder itself if it is one."""
+    if (folder / "plan.json").is_file():
+        return [folder]
+    return sorted(plan.parent for plan in folder.glob("*/plan.json"))
+
+
+def read_side(name: str, folder: Path, suite: str | None = None) -> Side:
+    """The side that a results folder (or one suite's folder in it) holds.
+
+    Raises `RequestError` where there are no records, or records of a newer schema.
+    """
+    places = [p for p in suites_in(folder) if suite is None or p.name == suite]
+    if not places:
+        wanted = f"of suite {suite!r} " if suite else ""
+        raise RequestError(f"{name}: no records {wanted}in {folder} (no plan.json)")
+    rows: dict[str, SideRow] = {}
+    margins: dict[str, float] = {}
+    notes: list[str] = []
+    for place in places:
+        records = collect(place)
+        margins |= records.plan.get("margins") or {}
+        for row in records.rows:
+            rows[str(row.flat["row_id"])] = _side_row(place, row)
+            notes += [
+                f"{name}: run {run.run_id} is damaged: {run.reason}"
+                for run in row.runs
+                if run.status == "damaged"
+            ]
+    return Side(name, rows, margins, tuple(notes))
+
+
+def _side_row(place: Path, row: Row) -> SideRow:
+    specs, launches = [], []
+    for run in row.ok:
+        folder = place / "runs" / run.run_id
+        specs.append(checked(folder / "spec.json") or {})
+        for one in sorted((folder / "measurements").glob("*-*"), key=_number):
+            timing = checked(one / "timing.json")
+            if timing is None:
+                continue
+            host = checked(one / "host.json") or {}
+            pairing = checked(one / "pairing.json") or {}
+            launches.append(
+                Launch(
+                    str(host.get("host_id", "unknown")),
+                    timing,
+                    host,
+                    str(pairing.get("session", "")),
+                    int(pairing.get("pair", -1)),
+                    str(pairing.get("part", "first")),
+                )
+            )
+    digests = [predictions_digest(place / "runs" / run.run_id) for run in row.ok]
+    whole = None if not digests or None in digests else "+".join(str(d) for d in digests)
+    return SideRow(row, tuple(specs), tuple(launches), whole)
+
+
+def _number(folder: Path) -> tuple[str, int]:
+    host, _, number = folder.name.rpartition("-")
+    return host, int(number) if number.isdigit() else 0
+
+
+def checked(path: Path) -> dict[str, Any] | None:
+    """A record file; `RequestError` where its schema is newer than this program."""
+    value = read_json(path)
+    version = (value or {}).get("schema_version", SCHEMA_VERSION)
+    if version > SCHEMA_VERSION:
+        raise RequestError(
+            f"{path}: schema_version {version} is newer than this program reads "
+            f"({SCHEMA_VERSION}); upgrade it"
+        )
+    return value
+
+
+def predictions_digest(run: Path) -> str | None:
+    """SHA-256 (12 digits) of a run's ids and predictions, whatever the file's compression."""
+    import hashlib
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(run / "predictions.parquet") as file:
+            names = set(file.schema_arrow.names)
+            if "prediction_digest" in names:  # a baseline keeps the digest, not the predictions
+                return str(file.read(columns=["prediction_digest"])[0][0].as_py())
+            table = file.read(columns=["id", "prediction"])
+    except (OSError, pa.ArrowException, KeyError, IndexError):
+        return None
+    if table.num_columns < 2:
+        return None
+    text = "\n".join(f"{a}\t{b}" for a, b in zip(*(c.to_pylist() for c in table), strict=True))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
