@@ -32,6 +32,10 @@ class Options:
     only: tuple[str, ...] = ()
 
 
+#: nothing changed on the command line
+DEFAULT = Options()
+
+
 @dataclass
 class _Open:
     """A finding whose verdict waits for the q-values of all."""
@@ -43,7 +47,7 @@ class _Open:
     in_logs: bool = False
 
 
-def compare(base: Side, head: Side, options: Options = Options()) -> Report:  # noqa: B008
+def compare(base: Side, head: Side, options: Options = DEFAULT) -> Report:
     """The report on two sides. Raises `RequestError` where they share no row, or where a row's
     test sets are not the same data."""
     pairs, only_base, only_head = join_rows(base, head, options)
@@ -232,6 +236,7 @@ def _decide(one: _Open, q: float) -> Finding:
         one.change,
         math.log1p(margin) if one.in_logs else margin,
         q=q,
+        confirmable=finding.kind in ("speed", "energy"),
         agreed=one.agreed,
         agreed_better=one.agreed_better,
     )

@@ -1,4 +1,4 @@
-"""A report as Markdown, for a pull request's comment: what got worse, how sure, the likely cause."""
+"""A report as Markdown, for a pull request's comment: what got worse, how sure, why."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def print_report(report: Report, console: Console, *, everything: bool = False) 
         for f in findings:
             table.add_row(
                 words.metric(f), words.value(f, f.base), words.value(f, f.head), words.change(f),
-                words.interval(f), words.margin(f), Text(f.verdict, style=STYLES.get(f.verdict, "")),
+                words.interval(f), words.margin(f), Text(f.verdict, STYLES.get(f.verdict, "")),
             )  # fmt: skip
         console.print(table)
         for why, metrics in _by_reason(findings).items():

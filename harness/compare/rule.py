@@ -12,6 +12,8 @@ A change is measured in the direction that is worse: positive is slower, larger,
 The confirmation (launches made after the first ones) has to be worse than half the margin on its
 own, with a one-sided p of at most 20%. It is independent of the first launches, so that on
 equal things a false alarm needs two accidents: at most 2.5% x 20% = 0.5% however noisy the host.
+What cannot be confirmed by running it again (a score on a fixed test set, memory) needs a p of
+2% at most instead: 1% in the direction that is worse.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ Verdict = Literal["regression", "improved", "equivalent", "inconclusive"]
 LEVEL = 0.95
 FALSE_DISCOVERIES = 0.05
 CONFIRMATION_P = 0.20
+UNCONFIRMED_P = 0.02
 CONFIRMATION_SHARE = 0.5
 #: beyond this many more launches (or seeds, or examples) advice is "a quieter host", not "more"
 SENSIBLE = 1000
@@ -69,13 +72,15 @@ def decide(
     margin: float,
     *,
     q: float = 0.0,
+    confirmable: bool = True,
     agreed: bool = True,
     agreed_better: bool = True,
 ) -> Decision:
     """The verdict on one row's metric.
 
-    ``q``: its adjusted p-value; ``agreed``: whether a confirmation says worse as well (True where
-    none is needed); ``agreed_better``: the same for an improvement.
+    ``q``: its adjusted p-value; ``confirmable``: whether a second run could tell; ``agreed``: whether
+    a confirmation says worse as well (True where none is needed); ``agreed_better``: the same for
+    an improvement.
     """
     if not change.known:
         return Decision("inconclusive", "no interval")
@@ -90,6 +95,10 @@ def decide(
             continue
         if q > FALSE_DISCOVERIES:
             return Decision("inconclusive", f"q = {q:.2f} over all comparisons made")
+        if not confirmable and change.p_value > UNCONFIRMED_P:
+            return Decision(
+                "inconclusive", f"p = {change.p_value:.3f}, and no run could confirm it"
+            )
         if not confirmed:
             return Decision("inconclusive", "the confirmation does not agree")
         return Decision(verdict, "")
@@ -103,7 +112,7 @@ def units_to_decide(value: float, spread: float, margin: float, fixed: float = 0
 
     ``spread``: standard deviation of one unit's difference; ``fixed``: a half-width that no
     number of units shrinks. Outside the margin the interval has to leave zero, inside it has to
-    fit in. None where no sensible number does (`SENSIBLE` for launches is the caller's affair).
+    fit in. None where no number does (`SENSIBLE` is the caller's affair).
     """
     if not np.isfinite([value, spread]).all():
         return None
@@ -111,11 +120,16 @@ def units_to_decide(value: float, spread: float, margin: float, fixed: float = 0
     if room <= fixed:
         return None
     room = float(np.sqrt(room**2 - fixed**2))
-    count = 2
-    for _ in range(50):  # the quantile depends on the count: a few rounds settle it
-        t = float(stdtrit(max(1, count - 1), (1 + LEVEL) / 2))
-        needed = max(2, int(np.ceil((t * spread / room) ** 2)))
-        if needed == count:
-            break
-        count = (needed + count + 1) // 2 if needed > count else needed
-    return count
+    low, high = 1, 2  # the half-width falls with the count: double, then halve the bracket
+    while _half(high, spread) > room:
+        low, high = high, 2 * high
+        if high > 1e9:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _half(middle, spread) > room else (low, middle)
+    return high
+
+
+def _half(count: int, spread: float) -> float:
+    return float(stdtrit(count - 1, (1 + LEVEL) / 2)) * spread / float(np.sqrt(count))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -86,21 +87,12 @@ def speed_change(
     pairs = paired(a, b)
     if pairs:
         a, b = [p[0] for p in pairs], [p[1] for p in pairs]
-    whole = _estimate(a, b, metric, bool(pairs), session_sd if timed else 0.0)
-    sign = WORSE[metric]
-    change = _worse(whole, sign)
     first, confirmation = split(a), split(b)
-    agreed = agreed_better = not timed
-    if timed and confirmation[1] and first[1]:
-        parts = [
-            _estimate(x, y, metric, bool(pairs), session_sd)
-            for x, y in zip(first, confirmation, strict=True)
-        ]
-        start, again = (_worse(part, sign) for part in parts)
-        agreed = is_worse(start, margin) and agrees(again, one_sided_p(parts[1], sign), margin)
-        agreed_better = is_worse(start.flipped(), margin) and agrees(
-            again.flipped(), one_sided_p(parts[1], -sign), margin
-        )
+    parts = [
+        (_values(x, metric), _values(y, metric)) for x, y in zip(first, confirmation, strict=True)
+    ]
+    judged = judge(parts[0], parts[1], WORSE[metric], margin, timed, bool(pairs), session_sd)
+    whole, change = judged.whole, judged.change
     how = "pairs of launches, taking turns" if pairs else "launches a side, not taking turns"
     return SpeedChange(
         change,
@@ -108,8 +100,8 @@ def speed_change(
         float(np.median(_values(b, metric))),
         f"{whole.count} {how}",
         _needs(whole, margin, timed, bool(pairs), session_sd),
-        agreed,
-        agreed_better,
+        judged.agreed,
+        judged.agreed_better,
     )
 
 
@@ -131,13 +123,53 @@ def split(launches: Sequence[Launch]) -> tuple[list[Launch], list[Launch]]:
     return list(launches[:half]), list(launches[half:])
 
 
-def _estimate(
-    a: Sequence[Launch], b: Sequence[Launch], metric: str, in_pairs: bool, session_sd: float
-) -> Estimate:
-    base, head = _values(a, metric), _values(b, metric)
-    if in_pairs:
-        return paired_log_ratio(base, head)
-    return welch_log_ratio(base, head, session_sd)
+class Judged(NamedTuple):
+    """What launches say, over all of them, and whether their two parts agree."""
+
+    whole: Estimate
+    change: Change  # of ``whole``, positive where worse
+    agreed: bool
+    agreed_better: bool
+
+
+#: figures of BASE's and of HEAD's launches
+Part = tuple[np.ndarray, np.ndarray]
+
+
+def judge(
+    first: Part,
+    confirmation: Part,
+    sign: int,
+    margin: float,
+    timed: bool,
+    in_pairs: bool,
+    session_sd: float,
+) -> Judged:
+    """The estimate over both parts; for timings a verdict needs the rule's first two conditions
+    in the first part already, and `harness.compare.rule.agrees` in the second."""
+
+    def estimate(part: Part) -> Estimate:
+        if in_pairs:
+            return paired_log_ratio(*part)
+        return welch_log_ratio(*part, session_sd if timed else 0.0)
+
+    whole = estimate(
+        (np.concatenate([first[0], confirmation[0]]), np.concatenate([first[1], confirmation[1]]))
+    )
+    change = _worse(whole, sign)
+    if not timed:
+        return Judged(whole, change, True, True)
+    if not all(len(side) for part in (first, confirmation) for side in part):
+        return Judged(whole, change, False, False)
+    start, second = _worse(estimate(first), sign), estimate(confirmation)
+    again = _worse(second, sign)
+    return Judged(
+        whole,
+        change,
+        is_worse(start, margin) and agrees(again, one_sided_p(second, sign), margin),
+        is_worse(start.flipped(), margin)
+        and agrees(again.flipped(), one_sided_p(second, -sign), margin),
+    )
 
 
 def _worse(estimate: Estimate, sign: int) -> Change:

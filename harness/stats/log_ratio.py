@@ -89,10 +89,9 @@ def _estimate(
     t = float(stdtrit(freedom, (1 + level) / 2))
     half = float(np.hypot(t * error, float(ndtri((1 + level) / 2)) * extra))
     scale = half / t
+    p = 1.0 if value == 0 else 0.0
     if scale > 0:
         p = 2 * float(stdtr(freedom, -abs(value) / scale))
-    else:
-        p = 1.0 if value == 0 else 0.0
     return Estimate(value, value - half, value + half, p, spread, count)
 
 
