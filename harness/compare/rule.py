@@ -78,9 +78,9 @@ def decide(
 ) -> Decision:
     """The verdict on one row's metric.
 
-    ``q``: its adjusted p-value; ``confirmable``: whether a second run could tell; ``agreed``: whether
-    a confirmation says worse as well (True where none is needed); ``agreed_better``: the same for
-    an improvement.
+    ``q``: its adjusted p-value; ``confirmable``: whether a second run could tell; ``agreed``:
+    whether a confirmation says worse as well (True where none is needed); ``agreed_better``: the
+    same for an improvement.
     """
     if not change.known:
         return Decision("inconclusive", "no interval")
