@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from harness.measure.reference_speed import Product
 from harness.tasks.base import Encoded, Pixels, Ragged, take_rows
 
 #: Called with (stage, done, total, note) as work goes on; must be cheap to call often.
@@ -149,6 +150,11 @@ class Predictor(ABC):
     def observed(self) -> dict[str, Any]:
         """What really runs: ``device``, ``dtype``, ``threads``, ``provider`` where it applies."""
 
+    def device_memory(self) -> dict[str, float]:
+        """Peaks in MB on the accelerator since loading, where the library tells them:
+        ``allocated_mb`` by tensors, ``reserved_mb`` by the library's own allocator."""
+        return {}
+
 
 class Runtime(ABC):
     """Computes predictions of artifacts. Registered in the group ``harness.runtimes``."""
@@ -175,6 +181,11 @@ class Runtime(ABC):
     @abstractmethod
     def load(self, artifact: Path, exports: Path, *, device: str, threads: int) -> Predictor:
         """Ready to predict; raises `Unsupported` where this machine cannot."""
+
+    def products(self, device: str, threads: int) -> list[Product]:
+        """Matrix products in the precisions that this library has, on the device and threads that
+        it predicts with: what the machine can do at all, to judge its predictions by."""
+        return []
 
     def weights(self, exports: Path) -> Path:
         """The one file that a runtime with ``needs = "onnx"`` loads."""

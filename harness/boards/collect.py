@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.boards import model_facts
 from harness.boards.outcomes import Damaged, Outcomes, read_outcomes, stack
 from harness.errors import RequestError
 from harness.records.files import SCHEMA_VERSION, read_json
@@ -40,7 +41,7 @@ KEYS = (
     # beyond the contract's list
     "score_delta_low", "score_delta_high", "gap_to_best", "p_vs_best", "reason", "examples",
     "validation_score", "train_examples", "train_available", "examples_available",
-    "truncated_share", "overlap_share", "launches",
+    "truncated_share", "overlap_share", "launches", *model_facts.KEYS,
     # what `choose` asks of a row, on a page too, where there is no plan
     "task_type", "model_kind", "model_name",
     "train_budget", "resolution", "pareto",
@@ -63,6 +64,8 @@ class Run:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     fit_spec: Mapping[str, Any] = field(default_factory=dict)
     fit: Mapping[str, Any] = field(default_factory=dict)
+    #: the fit's facts.json; {} in records that are older than it
+    facts: Mapping[str, Any] = field(default_factory=dict)
     outcomes: Outcomes | None = None
     #: (timing, host) of each measurement
     measurements: tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...] = ()
@@ -125,11 +128,12 @@ def _read_run(folder: Path, planned: Mapping[str, Any], fits: dict[str, dict[str
             "spec": read_json(place / "spec.json") or {},
             "status": read_json(place / "status.json"),
             "fit": read_json(place / "fit.json") or {},
+            "facts": read_json(place / "facts.json") or {},
         }
     fit = fits[fit_id]
     facts: dict[str, Any] = {
         "run_id": run_id, "fit_id": fit_id, "seed": planned["seed"],
-        "fit_spec": fit["spec"], "fit": fit["fit"],
+        "fit_spec": fit["spec"], "fit": fit["fit"], "facts": fit["facts"],
     }  # fmt: skip
     place = folder / "runs" / run_id
     status = read_json(place / "status.json")
@@ -210,6 +214,13 @@ def _flat(
     for name in METRICS:
         flat[name] = _mean(run.metrics.get("metrics", {}).get(name) for run in good)
     flat.update(_timings(good))
+    flat.update(
+        model_facts.model_facts(
+            flat,
+            [(run.fit, run.facts) for run in good],
+            _launches(good, flat["host_id"]),
+        )
+    )
     if good:
         flat.update(_score(good))
     return flat
@@ -273,6 +284,16 @@ def _timings(good: list[Run]) -> dict[str, Any]:
         found[key] = statistics.median(values) if len(values) == len(timings) else None
     found["energy_basis"] = _first(t.get("energy_basis") for t in timings)
     return found
+
+
+def _launches(good: list[Run], host_id: str | None) -> list[Mapping[str, Any]]:
+    """The timings that `_timings` chose."""
+    return [
+        timing
+        for run in good
+        for timing, host in run.measurements
+        if str(host.get("host_id", "unknown")) == host_id
+    ]
 
 
 def _hosts(rows: Iterable[Row]) -> dict[str, Mapping[str, Any]]:

@@ -181,6 +181,32 @@ COLUMNS: dict[str, Column] = {
         "params", "weights of the whole model", _number("params", wording.count), spare=True
     ),
     "size_mb": Column("size, MB", "weights on disk", _number("size_mb", _size), spare=True),
+    "flops_per_example": Column(
+        "FLOPs",
+        "operations of one prediction, of matrix products and convolutions, at the test set's "
+        "mean input size",
+        _number("flops_per_example", wording.count),
+        spare=True,
+    ),
+    "fit_peak_share": Column(
+        "fit, % of peak",
+        "operations a second of the training, over those of a large matrix product",
+        _number("fit_peak_share", wording.percent),
+        spare=True,
+    ),
+    "peak_share": Column(
+        "% of peak",
+        "operations a second at the best batch size, over those of a large matrix product in the "
+        "same precision",
+        _number("peak_share", wording.percent),
+        spare=True,
+    ),
+    "disturbed_share": Column(
+        "disturbed, %",
+        "share of the latency's blocks in which something else kept the host busy",
+        _number("disturbed_share", wording.percent),
+        spare=True,
+    ),
     "fit_seconds": Column(
         "fit time, s", "training, mean over seeds", _number("fit_seconds", wording.significant)
     ),

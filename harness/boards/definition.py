@@ -31,13 +31,14 @@ class Definition(BaseModel):
     fit_columns: tuple[str, ...] = Field(
         default=("rank", "model", "recipe", "framework", "score", "behind_best", "tied", "f1_macro",
          "top5_accuracy", "precision_entity", "recall_entity", "exact_match", "has_answer_f1",
-         "no_answer_f1", "params", "size_mb", "fit_seconds", "train_gap", "seeds"),
+         "no_answer_f1", "params", "size_mb", "flops_per_example", "fit_seconds", "fit_peak_share",
+         "train_gap", "seeds"),
         min_length=1,
     )  # fmt: skip
     runtime_columns: tuple[str, ...] = Field(
         default=("fit", "runtime", "device", "dtype", "score_delta", "agreement", "parity",
-         "latency_p50_ms", "latency_p90_ms", "throughput_per_s", "peak_memory_mb", "size_mb",
-         "pareto"),
+         "latency_p50_ms", "latency_p90_ms", "throughput_per_s", "peak_share", "peak_memory_mb",
+         "energy_j_per_1000", "size_mb", "disturbed_share", "pareto"),
         min_length=1,
     )  # fmt: skip
     charts: bool = Field(default=True, description="draw score and latency charts in the HTML page")

@@ -20,6 +20,7 @@ from harness.plan import Fit, Machine, Plan, Run, make_plan
 from harness.records.files import read_json, write_json
 from harness.records.identity import digest
 from harness.records.store import ANSWERS, Store, finish, is_done, status_of
+from harness.stages import facts as facts_stage
 from harness.stages.job import Job
 from harness.stages.reference import reference_framework
 
@@ -209,9 +210,20 @@ class LocalExecutor:
             return False
         if not again:
             write_json(record / "fit.json", facts)
+            write_json(record / "facts.json", self._model_facts(fit, job))
             finish(record, "ok", seconds=time.monotonic() - start)
         self.reporter.stage_done("fit", fit, time.monotonic() - start, facts)
         return True
+
+    def _model_facts(self, fit: Fit, job: Job) -> dict[str, Any]:
+        """What needs no clock; a model that cannot be counted is fitted all the same."""
+        if not facts_stage.counted(job):
+            return facts_stage.unknown(f"{fit.spec['model']['kind']} models are not counted")
+        try:
+            worker = self._worker(facts_stage.COUNTED_BY, fit)
+            return worker.call("facts", job, self.reporter.progress)
+        except StageFailed as failure:
+            return facts_stage.unknown(failure.reason)
 
     def _work_run(self, plan: Plan, fit: Fit, run: Run, outcome: Outcome) -> None:
         record = self.store.run(run.run_id)

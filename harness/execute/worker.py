@@ -23,6 +23,7 @@ STAGES = {
     "resolve": "harness.stages.resolve:resolve",
     "reference": "harness.stages.reference:reference",
     "fit": "harness.stages.fit:fit",
+    "facts": "harness.stages.facts:facts",
     "export": "harness.stages.export:export_onnx",
     "score": "harness.stages.score:score",
 }

@@ -18,7 +18,9 @@ from harness.backends.base import (
     Progress,
     predict_all,
 )
+from harness.measure.energy import POLL_SECONDS, energy_source
 from harness.measure.host import host_facts
+from harness.measure.reference_speed import peak_flops_per_second
 from harness.records.files import read_json, whole_folder, write_json
 from harness.records.identity import digest
 from harness.stages import prepare
@@ -29,6 +31,9 @@ from harness.tasks.base import Encoded, Examples, Task, take_rows
 
 #: Training examples on which the training score is computed; enough for a gap of 3 points.
 TRAIN_SCORE_EXAMPLES = 300
+
+#: seconds for each precision in which the machine's matrix products are timed after a training
+PEAK_SECONDS = 0.1
 
 
 def fit(job: Job, progress: Progress) -> dict[str, Any]:
@@ -65,8 +70,14 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
             libraries={name: job.spec["versions"][name] for name in libraries_of(job)},
             reference=reference_file(job) if reference_framework(job) else None,
         )
-        report = backend.fit(request, progress)
+        with energy_source(job.spec["device"]).measured(POLL_SECONDS) as energy:
+            report = backend.fit(request, progress)
     facts = asdict(report) | {
+        # of loading, training and the scores of the epochs
+        "energy": energy.as_dict(),
+        "energy_j": energy.joules,
+        "energy_basis": energy.basis,
+        "matmul_flops_per_s": matmul_peaks(job),
         "train_examples": len(train.examples),
         "train_available": len(data.splits["train"]),
         "validation_examples": len(validation.examples),
@@ -82,6 +93,13 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
     facts |= _own_scores(job, data.task, train, validation, report)
     write_json(job.fit_folder / "fit.json", facts)
     return facts
+
+
+def matmul_peaks(job: Job) -> dict[str, float]:
+    """Speed of the framework's matrix products by precision, FLOP/s; {} for baselines."""
+    runtime = registry.runtimes.get(registry.backends.get(job.spec["framework"]).runtime)()
+    products = runtime.products(job.spec["device"], job.spec["threads"])
+    return peak_flops_per_second({p.dtype: p for p in products}, PEAK_SECONDS)
 
 
 def libraries_of(job: Job) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from harness.backends.base import Predictor, Runtime
 from harness.backends.torch.backend import TorchBackend
+from harness.measure.reference_speed import Product
 
 #: the file that `harness.backends.torch.export` writes
 EXPORT = "model.onnx"
@@ -29,6 +30,11 @@ class OnnxRuntime(Runtime):
         from harness.backends.onnxruntime.session import OnnxPredictor
 
         return OnnxPredictor(self.weights(exports), self.dtype, device=device, threads=threads)
+
+    def products(self, device: str, threads: int) -> list[Product]:
+        from harness.backends.onnxruntime.products import products
+
+        return products(device, threads)
 
     def size_bytes(self, artifact: Path, exports: Path) -> int:
         return self.weights(exports).stat().st_size

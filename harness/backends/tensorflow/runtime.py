@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from harness.backends.base import Predictor, Runtime, weights_bytes
+from harness.measure.reference_speed import Product
 
 
 class TensorFlowRuntime(Runtime):
@@ -25,6 +26,14 @@ class TensorFlowRuntime(Runtime):
         from harness.backends.tensorflow.predictor import TensorFlowPredictor
 
         return TensorFlowPredictor(load(artifact), xla=self.xla)
+
+    def products(self, device: str, threads: int) -> list[Product]:
+        from harness.backends.tensorflow.threads import set_up
+
+        set_up(device, threads)
+        from harness.backends.tensorflow.products import products
+
+        return products(device)
 
     def size_bytes(self, artifact: Path, exports: Path) -> int:
         return weights_bytes(artifact)

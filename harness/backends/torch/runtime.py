@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harness.backends.base import Predictor, Runtime, weights_bytes
 from harness.backends.torch.backend import TorchBackend
+from harness.measure.reference_speed import Product
 
 
 class TorchRuntime(Runtime):
@@ -26,6 +27,14 @@ class TorchRuntime(Runtime):
         use_threads(threads)
         model, _ = load_model(artifact, device)
         return TorchPredictor(model, device)
+
+    def products(self, device: str, threads: int) -> list[Product]:
+        from harness.backends.torch.products import products
+        from harness.backends.torch.threads import check_device, use_threads
+
+        check_device(device)
+        use_threads(threads)
+        return products(device)
 
     def size_bytes(self, artifact: Path, exports: Path) -> int:
         return weights_bytes(artifact)

@@ -1,0 +1,96 @@
+"""Memory of processes seen from outside: recorded trees, and children that allocate."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.measure.memory_watch import (
+    Footprint,
+    Peaks,
+    descendants,
+    footprint,
+    memory_facts,
+    watch,
+)
+from tests.recorded_host import write
+
+needs_pss = pytest.mark.skipif(footprint().pss_mb is None, reason="no smaps_rollup here")
+
+
+def recorded(root: Path) -> Path:
+    """Process 7 with the child 8, which has the child 9; 9 shows its resident set alone."""
+    return write(
+        root,
+        {
+            "proc/7/task/7/children": "8 \n",
+            "proc/7/smaps_rollup": "0-1 ---p 0 [rollup]\nRss:  1000 kB\nPss:  500 kB\n",
+            "proc/8/task/8/children": "",
+            "proc/8/task/10/children": "9 ",
+            "proc/8/smaps_rollup": "0-1 ---p 0 [rollup]\nRss:  2000 kB\nPss: 1500 kB\n",
+            "proc/9/status": "Name: x\nVmRSS:\t  300 kB\n",
+        },
+    )
+
+
+def test_children_and_their_children_are_counted(tmp_path: Path) -> None:
+    assert sorted(descendants(7, recorded(tmp_path))) == [8, 9]
+    found = footprint(7, tmp_path)
+    assert found.rss_mb == pytest.approx(3300 * 1024 / 1e6)
+    assert found.pss_mb == pytest.approx(2000 * 1024 / 1e6)
+
+
+def test_a_process_that_is_gone_has_no_footprint(tmp_path: Path) -> None:
+    assert footprint(7, tmp_path) == Footprint(None, None)
+
+
+def allocating(mb: int, how: str = "") -> subprocess.Popen[bytes]:
+    """A process that holds ``mb`` million written bytes for a while (in a child of its own)."""
+    code = f"import time; held = bytearray(b'x') * {mb * 10**6}; time.sleep(0.4)"
+    if how == "in a child":
+        code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])"
+    return subprocess.Popen([sys.executable, "-c", code])
+
+
+@needs_pss
+@pytest.mark.parametrize("how", ["", "in a child"])
+def test_the_peak_of_a_process_is_seen_wherever_in_it_it_is(how: str) -> None:
+    _, small = watch(allocating(1, how), 60, 0.005)
+    code, large = watch(allocating(201, how), 60, 0.005)
+    assert code == 0 and large.samples > 10
+    assert small.pss_mb is not None and large.pss_mb is not None
+    assert large.pss_mb - small.pss_mb == pytest.approx(200, abs=5)
+
+
+def test_a_process_that_hangs_is_left_to_the_caller() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            watch(process, 0.1)
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_figure_is_the_proportional_peak_over_idle() -> None:
+    facts = memory_facts(Footprint(60.0, 40.0), Peaks(500.0, 450.0, 90, 0.02), 505.0)
+    assert facts["peak_memory_mb"] == 410.0
+    assert facts["peak_memory_basis"].startswith("peak proportional set")
+    assert "over its 40 MB when idle" in facts["peak_memory_basis"]
+    assert facts["memory"]["high_water_rss_mb"] == 505.0
+
+
+def test_without_pss_the_resident_set_stands_in_and_says_so() -> None:
+    facts = memory_facts(Footprint(60.0, None), Peaks(500.0, None, 90, 0.02), 505.0)
+    assert facts["peak_memory_mb"] == 445.0
+    assert facts["peak_memory_basis"].startswith("peak resident set")
+
+
+def test_what_nobody_could_see_is_null_with_a_reason() -> None:
+    facts = memory_facts(Footprint(None, None), Peaks(None, None, 0, 0.02))
+    assert facts["peak_memory_mb"] is None
+    assert "readable" in facts["peak_memory_mb_reason"]
