@@ -135,10 +135,10 @@ def test_attention_within_pieces_is_that_of_autograd(causal, rate, monkeypatch):
     """Against the textbook formula, each sequence by itself, under the same dropout masks."""
     heads, dim, scale = 2, 5, 0.7
     monkeypatch.setattr(packing, "_PIECE", heads * 16 * 2)  # two sequences of 4 a piece
-    pack = packing.Packing(heads, 0)
     lengths = [3, 4, 4, 4, 6]
-    at = packing.Layout(tuple(pack._pieces(lengths)))
-    assert at.pieces == ((0, 1, 3), (3, 2, 4), (11, 1, 4), (15, 1, 6))
+    at = packing.layout_of(lengths, heads)
+    assert [(p.sequences, p.width) for p in at.pieces] == [(2, 4), (2, 4), (1, 6)]
+    assert [p.padding is not None for p in at.pieces] == [True, False, False]
     generator = torch.Generator().manual_seed(0)
     tokens = sum(lengths)
     q, k, v, g = (torch.randn(1, heads, tokens, dim, generator=generator) for _ in range(4))
@@ -152,7 +152,8 @@ def test_attention_within_pieces_is_that_of_autograd(causal, rate, monkeypatch):
     for x in (q, k, v):
         x.grad = None
     pools, parts, start = dropout.MaskPools(3), [], 0
-    masks = [pools.mask(rate, torch.Size((n * heads, m, m))) for _, n, m in at.pieces]
+    sizes = [(p.sequences, p.width) for p in at.pieces]
+    masks = [pools.mask(rate, torch.Size((n * heads, m, m))) for n, m in sizes]
     each = [m.view(-1, heads, *m.shape[1:])[i] for m in masks for i in range(len(m) // heads)]
     for length, keep in zip(lengths, each, strict=True):
         part = slice(start, start + length)
@@ -160,13 +161,32 @@ def test_attention_within_pieces_is_that_of_autograd(causal, rate, monkeypatch):
         if causal:
             scores = scores + torch.full((length, length), -torch.inf).triu(1)
         weights = torch.softmax(scores, -1)
-        parts.append((weights * keep if rate else weights) @ v[0, :, part])
+        kept = weights * keep[:, :length, :length] if rate else weights
+        parts.append(kept @ v[0, :, part])
         start += length
     expected = torch.cat(parts, 1)
     expected.backward(g[0])
     torch.testing.assert_close(output[0].transpose(0, 1), expected)
     for mine, x in zip(got, (q, k, v), strict=True):
         torch.testing.assert_close(mine, x.grad)
+
+
+def test_pieces_are_the_cheapest_way_to_group(monkeypatch):
+    """Against every way to cut eight sequences into neighbours."""
+    monkeypatch.setattr(packing, "_PIECE", 1500)
+    monkeypatch.setattr(packing, "_PIECE_COST", 100)
+    heads, lengths = 3, [2, 3, 3, 7, 8, 8, 15, 30]
+
+    def cost(groups: list[tuple[int, int]]) -> float:
+        total = 0.0
+        for start, end in groups:
+            weights = (end - start) * heads * lengths[end - 1] ** 2
+            total += 100 + (weights if weights <= 1500 or end - start == 1 else np.inf)
+        return total
+
+    cuts = [[i + 1 for i in range(7) if bits >> i & 1] for bits in range(128)]
+    every = [list(zip([0, *cut], [*cut, 8], strict=True)) for cut in cuts]
+    assert cost(packing.grouped(lengths, heads)) == min(map(cost, every))
 
 
 def test_training_reached_rows_only_gives_the_weights_of_training_all(tmp_path):

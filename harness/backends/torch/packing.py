@@ -3,8 +3,8 @@
 A batch of mixed lengths computes mostly padding (58% of CoNLL-2003's tokens at batch 32), and
 batches of similar length are no way out where length goes with the label: on Reuters R8 they cost
 3 to 4 points of accuracy. Here the sequences of a batch stand one after the other, so that every
-layer but attention sees real tokens only, and attention works on each group of equally long
-sequences by itself, in pieces that stay in the processor's cache.
+layer but attention sees real tokens only, and attention works on groups of about equally long
+sequences, padded to the longest of the group, in pieces that stay in the processor's cache.
 
 Whether an architecture can be trained so (it takes positions, and its attention goes through
 transformers' interface) is found out by comparing hidden states with the padded computation.
@@ -23,15 +23,34 @@ from harness.backends.torch.dropout import MaskPools
 
 #: attention weights of one piece: 2 MiB of float32, about what a core's cache holds
 _PIECE = 1 << 19
+#: what a piece costs beside its attention weights, in attention weights: some 30 small operations
+#: a layer, measured on two cores (MiniLM, batches of 32; half or twice of it changes little)
+_PIECE_COST = 1 << 15
 #: largest |difference| / |reference| of hidden states at which packing counts as right
 _AGREES = 1e-4
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where the sequences of a packed batch stand: (first token, sequences, length) of pieces."""
+class Piece:
+    """Some sequences of a packed batch, padded to the longest of them.
 
-    pieces: tuple[tuple[int, int, int], ...]
+    Hidden states are seen as rows, one for each token and head; ``take`` and ``put`` say which row
+    each of (sequences * heads * width) positions reads and writes. Padding reads any row, and
+    writes into those of one token more than there is. ``padding``: (sequences, width), or None.
+    """
+
+    sequences: int
+    width: int
+    take: Tensor
+    put: Tensor
+    padding: Tensor | None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the sequences of a packed batch stand."""
+
+    pieces: tuple[Piece, ...]
 
 
 #: the layout of the batch that is being computed; None while batches are padded
@@ -57,7 +76,7 @@ class Packing:
         rows = (order[:, None] * width + steps)[real]
         positions = steps.expand(batch, width)[real] + self.first_position
         packed = {name: values.flatten()[rows][None] for name, values in extra.items()}
-        token = layout.set(Layout(tuple(self._pieces(lengths.tolist()))))
+        token = layout.set(layout_of(lengths.tolist(), self.heads))
         try:
             output = backbone(
                 input_ids=input_ids.flatten()[rows][None], position_ids=positions[None], **packed
@@ -68,19 +87,51 @@ class Packing:
         padded = states.new_zeros(batch * width, states.shape[1])
         return padded.index_copy(0, rows, states).view(batch, width, -1)
 
-    def _pieces(self, lengths: list[int]) -> list[tuple[int, int, int]]:
-        pieces: list[tuple[int, int, int]] = []
-        start = 0
-        for length in lengths:
-            if pieces and pieces[-1][2] == length:
-                first, count, _ = pieces[-1]
-                if (count + 1) * self.heads * length * length <= _PIECE:
-                    pieces[-1] = (first, count + 1, length)
-                    start += length
-                    continue
-            pieces.append((start, 1, length))
-            start += length
-        return pieces
+
+def layout_of(lengths: list[int], heads: int) -> Layout:
+    """The layout of sequences that stand one after the other, shortest first."""
+    pieces = []
+    tokens, first = sum(lengths), 0
+    for start, end in grouped(lengths, heads):
+        sizes = torch.tensor(lengths[start:end])
+        width = lengths[end - 1]
+        steps = torch.arange(width)
+        starts = first + sizes.cumsum(0) - sizes
+        padding = steps >= sizes[:, None]
+        take = torch.where(padding, starts[:, None], starts[:, None] + steps)
+        put = take.masked_fill(padding, tokens)
+        by_head = torch.arange(heads)[:, None]
+        rows = [(of[:, None] * heads + by_head).flatten() for of in (take, put)]
+        pieces.append(
+            Piece(end - start, width, *rows, padding if lengths[start] < width else None)
+        )
+        first += int(sizes.sum())
+    return Layout(tuple(pieces))
+
+
+def grouped(lengths: list[int], heads: int) -> list[tuple[int, int]]:
+    """Which neighbours of ascending ``lengths`` make a piece, (start, end) each, at least cost.
+
+    A piece costs `_PIECE_COST` and its attention weights, padding included; at most `_PIECE` of
+    them, unless a single sequence has more. Dynamic programming over where the last piece starts.
+    """
+    best: list[tuple[int, int]] = [(0, 0)]  # cost of the first n sequences, start of the last piece
+    for end in range(1, len(lengths) + 1):
+        square = heads * lengths[end - 1] ** 2
+        least = max(0, end - max(1, _PIECE // square))
+        best.append(
+            min(
+                (best[start][0] + _PIECE_COST + (end - start) * square, start)
+                for start in range(least, end)
+            )
+        )
+    groups = []
+    end = len(lengths)
+    while end:
+        start = best[end][1]
+        groups.append((start, end))
+        end = start
+    return groups[::-1]
 
 
 def fitting(
@@ -141,8 +192,8 @@ def attend(
     keep: list[Tensor] = []
     if dropout > 0 and pools is not None:
         keep = [
-            pools.mask(dropout, torch.Size((count * heads, length, length)))
-            for _, count, length in at.pieces
+            pools.mask(dropout, torch.Size((piece.sequences * heads, piece.width, piece.width)))
+            for piece in at.pieces
         ]
     flat = (x[0].transpose(0, 1) for x in (query, key, value))
     output: Tensor = _Attention.apply(*flat, at.pieces, scale, causal, keep)
@@ -158,36 +209,39 @@ class _Attention(torch.autograd.Function):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        pieces: tuple[tuple[int, int, int], ...],
+        pieces: tuple[Piece, ...],
         scale: float,
         causal: bool,
         keep: list[Tensor],
     ) -> Tensor:
-        output = torch.empty_like(query, memory_format=torch.contiguous_format)
+        output = _rows_for(query)
         weights = []
         for i, piece in enumerate(pieces):
             q, k, v = (_by_head(x, piece) for x in (query, key, value))
             scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
             if causal:
-                length = piece[2]
-                later = torch.ones(length, length, dtype=torch.bool).triu(1)
+                later = torch.ones(piece.width, piece.width, dtype=torch.bool).triu(1)
                 scores.masked_fill_(later, -torch.inf)
+            if piece.padding is not None:
+                each = scores.view(piece.sequences, -1, piece.width, piece.width)
+                each.masked_fill_(piece.padding[:, None, None, :], -torch.inf)
             # bfloat16's exponentials are summed in float32
             soft = torch.softmax(scores, -1, dtype=torch.float32).to(q.dtype)
             weights.append(soft)
             _put(output, piece, torch.bmm(soft * keep[i].to(q.dtype) if keep else soft, v))
         ctx.save_for_backward(query, key, value, *weights)
         ctx.pieces, ctx.scale, ctx.keep = pieces, scale, keep
-        return output
+        return output[:-1]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, *weights = ctx.saved_tensors
-        d_query, d_key, d_value = (
-            torch.empty_like(x, memory_format=torch.contiguous_format) for x in (query, key, value)
-        )
+        d_query, d_key, d_value = (_rows_for(x) for x in (query, key, value))
         for i, (piece, soft) in enumerate(zip(ctx.pieces, weights, strict=True)):
             q, k, v, g = (_by_head(x, piece) for x in (query, key, value, gradient))
+            if piece.padding is not None:  # what padding yields was thrown away
+                each = g.view(piece.sequences, -1, *g.shape[1:])
+                each.masked_fill_(piece.padding[:, None, :, None], 0.0)
             dropped = soft
             d_soft = torch.bmm(g, v.transpose(1, 2))
             if ctx.keep:
@@ -198,20 +252,22 @@ class _Attention(torch.autograd.Function):
             d_scores = torch._softmax_backward_data(d_soft, soft, -1, soft.dtype).mul_(ctx.scale)
             _put(d_query, piece, torch.bmm(d_scores, k))
             _put(d_key, piece, torch.bmm(d_scores.transpose(1, 2), q))
-        return d_query, d_key, d_value, None, None, None, None
+        return d_query[:-1], d_key[:-1], d_value[:-1], None, None, None, None
 
 
-def _by_head(x: Tensor, piece: tuple[int, int, int]) -> Tensor:
-    """A piece of (tokens, heads, dim) as (sequences * heads, length, dim), contiguous."""
-    first, count, length = piece
+def _rows_for(x: Tensor) -> Tensor:
+    """Room for as much as ``x`` (tokens, heads, dim), and for a token that padding is written to."""
+    return x.new_empty(x.shape[0] + 1, *x.shape[1:])
+
+
+def _by_head(x: Tensor, piece: Piece) -> Tensor:
+    """A piece of (tokens, heads, dim) as (sequences * heads, width, dim), contiguous."""
     heads, dim = x.shape[1:]
-    part = x[first : first + count * length].reshape(count, length, heads, dim)
-    return part.transpose(1, 2).reshape(count * heads, length, dim)
+    rows = x.reshape(-1, dim).index_select(0, piece.take)
+    return rows.view(piece.sequences * heads, piece.width, dim)
 
 
-def _put(into: Tensor, piece: tuple[int, int, int], values: Tensor) -> None:
+def _put(into: Tensor, piece: Piece, values: Tensor) -> None:
     """The inverse of `_by_head`."""
-    first, count, length = piece
-    heads, dim = into.shape[1:]
-    part = into[first : first + count * length].view(count, length, heads, dim)
-    part.copy_(values.view(count, heads, length, dim).transpose(1, 2))
+    dim = into.shape[-1]
+    into.view(-1, dim).index_copy_(0, piece.put, values.reshape(-1, dim))
