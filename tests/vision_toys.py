@@ -22,6 +22,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "tf_efficientnet_lite0": {},
     "tf_efficientnet_lite2": {},
     "vgg11": {"mlp_ratio": 1 / 64},
+    "vit_tiny_patch16_224": {"img_size": 48, "depth": 2},
 }
 #: ImageNet's, as timm has them
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -12,7 +12,8 @@ Each is checked against PyTorch before it may train. What KerasHub's converters 
 from __future__ import annotations
 
 import io
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ CONVERTERS = {
     "mobilenetv3": "convert_mobilenet",
     "resnet": "convert_resnet",
     "vgg": "convert_vgg",
+}
+#: what builds each, by the beginning of timm's names; arguments as of `build_convolutional`
+BUILDERS = dict.fromkeys(CONVERTERS, "harness.backends.tensorflow.vision:build_convolutional") | {
+    "deit_": "harness.backends.tensorflow.vit:build_vit",
+    "vit_": "harness.backends.tensorflow.vit:build_vit",
 }
 #: width and depth of EfficientNet-lite, see timm's `_gen_efficientnet_lite`
 _LITE = {
@@ -79,12 +85,30 @@ def build_timm(
     config = read_config(folder)
     name = str(config["architecture"])
     plain = name.removeprefix("tf_")
-    module = next((m for start, m in CONVERTERS.items() if plain.startswith(start)), None)
-    if module is None:
+    builder = next((b for start, b in BUILDERS.items() if plain.startswith(start)), None)
+    if builder is None:
         raise Unsupported(
             f"KerasHub has no converter that passed for timm's {name!r}; there are those for "
-            f"{', '.join(CONVERTERS)}"
+            f"{', '.join(start.rstrip('_') for start in BUILDERS)}"
         )
+    module, _, function = builder.partition(":")
+    build = getattr(import_module(module), function)
+    model: VisionModel = build(info, folder, config, scratch, dropout, seed)
+    return model
+
+
+def build_convolutional(
+    info: ArtifactInfo,
+    folder: Path,
+    config: dict[str, Any],
+    scratch: bool,
+    dropout: float | None,
+    seed: int,
+) -> VisionModel:
+    """By one of KerasHub's own converters, put right afterwards."""
+    name = str(config["architecture"])
+    plain = name.removeprefix("tf_")
+    module = next(m for start, m in CONVERTERS.items() if plain.startswith(start))
     converter = import_module(f"keras_hub.src.utils.timm.{module}")
     lite = plain.removeprefix("efficientnet_")
     known = {"architecture": "efficientnet_lite0" if lite in _LITE else plain}
@@ -96,16 +120,24 @@ def build_timm(
         options |= _lite_options(*_LITE[lite])
     backbone = converter.backbone_cls(**options)
     checkpoint = Checkpoint.read(folder, "")
-    drawn = [(v, v.numpy()) for v in backbone.variables] if scratch else []
-    try:
-        with redirect_stdout(io.StringIO()):  # one converter tells of every tensor
-            converter.convert_weights(backbone, checkpoint, known)
-    except (KeyError, ValueError) as error:
-        raise Unsupported(f"{folder}: KerasHub's converter failed: {error}") from None
-    for variable, values in drawn:
-        variable.assign(values)
+    with keeping_drawn(backbone, scratch):
+        try:
+            with redirect_stdout(io.StringIO()):  # one converter tells of every tensor
+                converter.convert_weights(backbone, checkpoint, known)
+        except (KeyError, ValueError) as error:
+            raise Unsupported(f"{folder}: KerasHub's converter failed: {error}") from None
     _correct(backbone, from_tensorflow=name.startswith("tf_"))
     return VisionModel(backbone, checkpoint, info, dropout or 0.0, seed)
+
+
+@contextmanager
+def keeping_drawn(backbone: Any, scratch: bool) -> Iterator[None]:
+    """From scratch, variables get their drawn values back after a checkpoint was read: what is
+    read then tells only the way back."""
+    drawn = [(v, v.numpy()) for v in backbone.variables] if scratch else []
+    yield
+    for variable, values in drawn:
+        variable.assign(values)
 
 
 def _lite_options(width: float, depth: float) -> dict[str, Any]:

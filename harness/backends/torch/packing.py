@@ -102,9 +102,7 @@ def layout_of(lengths: list[int], heads: int) -> Layout:
         put = take.masked_fill(padding, tokens)
         by_head = torch.arange(heads)[:, None]
         rows = [(of[:, None] * heads + by_head).flatten() for of in (take, put)]
-        pieces.append(
-            Piece(end - start, width, *rows, padding if lengths[start] < width else None)
-        )
+        pieces.append(Piece(end - start, width, *rows, padding if lengths[start] < width else None))
         first += int(sizes.sum())
     return Layout(tuple(pieces))
 
@@ -256,7 +254,7 @@ class _Attention(torch.autograd.Function):
 
 
 def _rows_for(x: Tensor) -> Tensor:
-    """Room for as much as ``x`` (tokens, heads, dim), and for a token that padding is written to."""
+    """Room for what ``x`` (tokens, heads, dim) holds, and for a token that padding writes to."""
     return x.new_empty(x.shape[0] + 1, *x.shape[1:])
 
 
