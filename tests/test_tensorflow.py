@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 
-ARCHITECTURES = ["albert", "bert", "distilbert", "gpt2", "llama", "roberta"]
+ARCHITECTURES = ["albert", "bert", "distilbert", "electra", "gpt2", "llama", "roberta"]
 
 
 @pytest.fixture(scope="module")

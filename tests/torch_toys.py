@@ -39,6 +39,11 @@ def random_backbone(tmp_path: Path, architecture: str = "bert", spread: float = 
             "max_position_embeddings": 32,
             "embedding_size": 16,
         },
+        "electra": {
+            "intermediate_size": 64,
+            "max_position_embeddings": 32,
+            "embedding_size": 16,
+        },
         "gpt2": {"n_positions": 32, "bos_token_id": 1, "eos_token_id": 2},
         "llama": {
             "intermediate_size": 64,

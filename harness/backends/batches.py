@@ -25,9 +25,9 @@ def epoch_batches(
     """Indices of every example exactly once, in shuffled batches.
 
     Batches are of similar length, or ``mixed``. Similar lengths leave little padding (58% of
-    CoNLL-2003's tokens at batch 32 otherwise), which suits tasks with labels on every token. Where
-    one label stands for a whole sequence, length often goes with it, and batches of similar length
-    are batches of similar labels: see `harness.tasks.base.Task.mixed_batches`. A last batch of
+    CoNLL-2003's tokens at batch 32 otherwise). But length often goes with labels, and then batches
+    of similar length are batches of similar labels: see `harness.tasks.base.Task.mixed_batches`.
+    Padding is then saved within the batch, by packing it or computing it in parts. A last batch of
     fewer than ``least`` joins the one before it: a batch norm learns nothing from a single image.
     """
     order = generator.permutation(len(lengths))

@@ -177,9 +177,10 @@ class Task(ABC):
     #: name of the metric that ranks
     primary: ClassVar[str]
     loss: ClassVar[Literal["cross_entropy", "token_cross_entropy", "span"]]
-    #: training batches of mixed instead of similar lengths, where one label stands for a sequence:
-    #: on Reuters R8 (480 documents, 30 steps) similar lengths cost 3 to 4 points of accuracy, ours
-    #: as well as Hugging Face's `group_by_length`
+    #: training batches of mixed instead of similar lengths, where labels go with length: on Reuters
+    #: R8 (480 documents, 30 steps) similar lengths cost 3 to 4 points of accuracy, ours as well as
+    #: Hugging Face's `group_by_length`; on CoNLL-2003 (1,000 sentences, 64 steps, seeds 1
+    #: to 3) 1.8 points of entity F1, 0.624 and 0.642 (after 500 steps 0.1)
     mixed_batches: ClassVar[bool] = False
     #: whether inputs are cut at a number of tokens
     reads_tokens: ClassVar[bool] = True

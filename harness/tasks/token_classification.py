@@ -38,7 +38,8 @@ class TokenClassification(Task):
     """
 
     type: ClassVar[str] = "token-classification"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
+    mixed_batches: ClassVar[bool] = True
     primary: ClassVar[str] = "f1_entity"
     loss: ClassVar[Literal["cross_entropy", "token_cross_entropy", "span"]] = "token_cross_entropy"
 

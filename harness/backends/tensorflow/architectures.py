@@ -25,15 +25,17 @@ import numpy as np
 from harness.backends.tensorflow.weights import Checkpoint
 from harness.errors import Unsupported
 
-#: model type of config.json to KerasHub's converter, and the prefix of whole models' tensors
+_KERAS_HUB = "keras_hub.src.utils.transformers."
+#: model type of config.json to the converter, and the prefix of whole models' tensors
 CONVERTERS = {
-    "albert": ("convert_albert", "albert"),
-    "bert": ("convert_bert", "bert"),
-    "distilbert": ("convert_distilbert", "distilbert"),
-    "gpt2": ("convert_gpt2", "transformer"),
-    "llama": ("convert_llama3", "model"),
-    "roberta": ("convert_roberta", "roberta"),
-    "xlm-roberta": ("convert_xlm_roberta", "roberta"),
+    "albert": (_KERAS_HUB + "convert_albert", "albert"),
+    "bert": (_KERAS_HUB + "convert_bert", "bert"),
+    "distilbert": (_KERAS_HUB + "convert_distilbert", "distilbert"),
+    "electra": ("harness.backends.tensorflow.electra", "electra"),
+    "gpt2": (_KERAS_HUB + "convert_gpt2", "transformer"),
+    "llama": (_KERAS_HUB + "convert_llama3", "model"),
+    "roberta": (_KERAS_HUB + "convert_roberta", "roberta"),
+    "xlm-roberta": (_KERAS_HUB + "convert_xlm_roberta", "roberta"),
 }
 _ACTIVATION_KEYS = ("hidden_act", "activation", "activation_function")
 _EPSILON_KEYS = ("layer_norm_eps", "layer_norm_epsilon", "rms_norm_eps")
@@ -99,8 +101,8 @@ def _converter(config: dict[str, Any]) -> tuple[Any, str]:
             f"KerasHub has no converter that passed for {kind!r}; there are "
             f"{', '.join(sorted(CONVERTERS))}"
         )
-    name, prefix = CONVERTERS[kind]
-    return import_module(f"keras_hub.src.utils.transformers.{name}"), prefix
+    module, prefix = CONVERTERS[kind]
+    return import_module(module), prefix
 
 
 def _accepted(backbone_class: Any, rate: float) -> dict[str, float]:

@@ -31,7 +31,7 @@ class TorchBackend(Backend):
         "keras-application": ("timm",),
     }
     references: ClassVar = {"keras-application": "tensorflow"}
-    version = 2
+    version = 3
     runtime = "torch"
 
     def fit(self, request: FitRequest, progress: Progress) -> FitReport:
