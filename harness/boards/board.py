@@ -1,4 +1,4 @@
-"""Records into ``leaderboard.md``, ``.csv``, ``.json`` and ``.html``."""
+"""Records into ``leaderboard.md``, ``.csv``, ``.json``, ``.parquet`` and ``.html``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 
 from harness.boards.collect import collect
 from harness.boards.definition import Definition, load_definition
+from harness.boards.evidence import Evidence, Texts, gather
 from harness.boards.page import Page, build_page
 from harness.boards.rank import ranked
 from harness.boards.render_csv import render_csv
 from harness.boards.render_html import render_html
 from harness.boards.render_json import render_json
 from harness.boards.render_markdown import render_markdown
+from harness.boards.render_parquet import render_parquet
 from harness.records.files import write_bytes
 
 
@@ -23,29 +25,38 @@ class Board:
 
     rows: list[dict[str, Any]]
     page: Page
+    evidence: Evidence
 
 
-def build(results_folder: Path, definition: Definition | None = None) -> Board:
-    """``results/<suite>`` as a board, nothing written. `RequestError` where there is no plan."""
+def build(
+    results_folder: Path, definition: Definition | None = None, texts: Texts | None = None
+) -> Board:
+    """``results/<suite>`` as a board, nothing written. `RequestError` where there is no plan.
+
+    ``texts``: of examples, to show beside errors; the records hold none.
+    """
     definition = definition or load_definition()
     records = collect(results_folder)
     rows = ranked(records, definition.rank_by)
-    return Board(rows, build_page(records, rows, definition))
+    page = build_page(records, rows, definition)
+    row_ids = [facts["row_id"] for facts in page.explorer.facts]
+    return Board(rows, page, gather(results_folder, records, row_ids, texts))
 
 
 def write(board: Board, results_folder: Path, definition: Definition | None = None) -> list[Path]:
-    """Write the four files, each whole or not at all; returns their paths, Markdown first."""
+    """Write the five files, each whole or not at all; returns their paths, Markdown first."""
     definition = definition or load_definition()
-    texts = {
-        "md": render_markdown(board.page),
-        "csv": render_csv(board.rows),
-        "json": render_json(board.rows),
-        "html": render_html(board.page, definition),
+    contents = {
+        "md": render_markdown(board.page).encode(),
+        "csv": render_csv(board.rows).encode(),
+        "json": render_json(board.rows).encode(),
+        "parquet": render_parquet(board.rows),
+        "html": render_html(board.page, definition, board.evidence).encode(),
     }
     paths = []
-    for suffix, text in texts.items():
+    for suffix, content in contents.items():
         path = results_folder / f"leaderboard.{suffix}"
-        write_bytes(path, text.encode())
+        write_bytes(path, content)
         paths.append(path)
     return paths
 

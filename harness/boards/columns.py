@@ -67,6 +67,11 @@ def fit_name(row: Flat, names: Mapping[str, str]) -> str:
     return f"{model_name(row, names)}{recipe}{framework}"
 
 
+def _task(row: Flat, names: Mapping[str, str]) -> Cell:
+    name = names.get(f"task:{row['task']}", wording.clean(row["task"]))
+    return Cell(name, name)
+
+
 def _model(row: Flat, names: Mapping[str, str]) -> Cell:
     name = model_name(row, names)
     return Cell(name, name)
@@ -145,6 +150,7 @@ def _parity(row: Flat, names: Mapping[str, str]) -> Cell:
 
 
 COLUMNS: dict[str, Column] = {
+    "task": Column("task", "the data set", _task, numeric=False),
     "rank": Column("rank", "by score, among complete fits of the task", _rank),
     "model": Column("model", "the pretrained model or baseline", _model, numeric=False),
     "recipe": Column("recipe", "how it was adapted", _text("recipe"), numeric=False),

@@ -7,12 +7,14 @@ in ``leaderboards/templates/``.
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from harness.boards.collect import KEYS
 from harness.boards.columns import COLUMNS
 from harness.boards.rank import RANKABLE
 from harness.errors import RequestError
@@ -41,10 +43,36 @@ class Definition(BaseModel):
          "energy_j_per_1000", "size_mb", "disturbed_share", "pareto"),
         min_length=1,
     )  # fmt: skip
+    board_columns: tuple[str, ...] = Field(
+        default=("task", "rank", "model", "recipe", "framework", "runtime", "device", "dtype",
+         "score", "behind_best", "tied", "score_delta", "agreement", "latency_p50_ms",
+         "latency_p90_ms", "latency_p99_ms", "throughput_per_s", "size_mb", "peak_memory_mb",
+         "energy_j_per_1000", "fit_seconds", "params", "train_gap", "seeds", "status"),
+        min_length=1,
+        description="of the HTML page's table, one line a row; readers choose among them",
+    )  # fmt: skip
+    hidden_columns: tuple[str, ...] = Field(
+        default=("framework", "device", "behind_best", "agreement", "latency_p99_ms",
+         "energy_j_per_1000", "params", "train_gap", "seeds", "status"),
+        description="those of board_columns that are not shown until a reader chooses them",
+    )  # fmt: skip
+    controls: tuple[str, ...] = Field(
+        default=("task", "recipe", "framework", "runtime", "device", "max_size_mb",
+         "max_latency_p50_ms"),
+        description="what readers may filter by: a key of leaderboard.json, or max_KEY or min_KEY",
+    )  # fmt: skip
+    sort_by: str = Field(
+        default="rank", description="column that the page's table is ordered by; -NAME: largest first"
+    )
+    filters: dict[str, Any] = Field(
+        default_factory=dict,
+        description="which rows the board shows: KEY: value or list of values, max_KEY or min_KEY: "
+        "number; ranks stay those among all rows",
+    )
     charts: bool = Field(default=True, description="draw score and latency charts in the HTML page")
     template: str = Field(default="page.html.j2", description="a file in leaderboards/templates/")
 
-    @field_validator("fit_columns", "runtime_columns")
+    @field_validator("fit_columns", "runtime_columns", "board_columns", "hidden_columns")
     @classmethod
     def _known_columns(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
@@ -52,12 +80,50 @@ class Definition(BaseModel):
                 raise ValueError(_unknown("column", name, tuple(COLUMNS)))
         return names
 
+    @field_validator("sort_by")
+    @classmethod
+    def _known_order(cls, name: str) -> str:
+        if name.removeprefix("-") not in COLUMNS:
+            raise ValueError(_unknown("column", name.removeprefix("-"), tuple(COLUMNS)))
+        return name
+
+    @field_validator("controls")
+    @classmethod
+    def _known_controls(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            _known_key(name)
+        return names
+
+    @field_validator("filters")
+    @classmethod
+    def _known_filters(cls, filters: dict[str, Any]) -> dict[str, Any]:
+        for name, value in filters.items():
+            _, bound = _known_key(name)
+            if bound and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise ValueError(f"{name!r} needs a number, not {value!r}")
+        return filters
+
     @field_validator("rank_by")
     @classmethod
     def _known_metric(cls, name: str) -> str:
         if name not in RANKABLE:
             raise ValueError(_unknown("metric", name, RANKABLE))
         return name
+
+
+def bound_of(name: str) -> tuple[str, str]:
+    """``max_size_mb`` as ("size_mb", "max"); a plain key has no bound: ("task", "")."""
+    for bound in ("max", "min"):
+        if name not in KEYS and name.startswith(f"{bound}_"):
+            return name.removeprefix(f"{bound}_"), bound
+    return name, ""
+
+
+def _known_key(name: str) -> tuple[str, str]:
+    key, bound = bound_of(name)
+    if key not in KEYS:
+        raise ValueError(_unknown("key", name, KEYS))
+    return key, bound
 
 
 def leaderboard_folders() -> list[Path]:
@@ -109,8 +175,10 @@ def _find(name: str) -> Path:
 def _explain(error: ValidationError, path: Path, text: str) -> str:
     lines: dict[Any, int] = {}
     node = yaml.compose(text, Loader=yaml.SafeLoader)
+    values: dict[Any, yaml.Node] = {}
     if isinstance(node, yaml.MappingNode):
         lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}
+        values = {key.value: value for key, value in node.value}
     messages = []
     for finding in error.errors():
         key = str(finding["loc"][0])
@@ -118,8 +186,21 @@ def _explain(error: ValidationError, path: Path, text: str) -> str:
             problem = _unknown("key", key, tuple(Definition.model_fields))
         else:
             problem = f"{key}: {finding['msg'].removeprefix('Value error, ')}"
-        messages.append(f"{path}:{lines.get(key, 1)}: {problem}")
+        line = _line_of(values.get(key), problem) or lines.get(key, 1)
+        messages.append(f"{path}:{line}: {problem}")
     return "\n".join(messages)
+
+
+def _line_of(node: yaml.Node | None, problem: str) -> int | None:
+    """Line of the entry that a message quotes, where a long list goes over many lines."""
+    quoted = re.search(r"'([^']*)'", problem)
+    if node is None or quoted is None:
+        return None
+    if isinstance(node, yaml.ScalarNode):
+        same = node.value.removeprefix("-") == quoted.group(1)
+        return node.start_mark.line + 1 if same else None
+    parts = node.value if isinstance(node, yaml.SequenceNode) else [k for k, _ in node.value]
+    return next((line for part in parts if (line := _line_of(part, problem))), None)
 
 
 def _unknown(noun: str, name: str, known: tuple[str, ...]) -> str:

@@ -14,7 +14,9 @@ from harness.boards.across import Across, across_sentences, across_table, across
 from harness.boards.collect import Records
 from harness.boards.columns import COLUMNS, Cell, Header, fit_name
 from harness.boards.definition import Definition
+from harness.boards.explorer import Explorer, build_explorer, shown
 from harness.boards.headlines import headline
+from harness.boards.pictures import Picture
 from harness.boards.rank import fit_key
 from harness.boards.table import Table
 
@@ -65,11 +67,18 @@ class Page:
     command: str
     #: model id to the name that people know
     names: Mapping[str, str]
+    #: every row, to sort and filter and open
+    explorer: Explorer
+    #: pictures over all tasks; those of single tasks are made of ``explorer``
+    pictures: list[Picture]
 
 
-def build_page(records: Records, rows: Sequence[Flat], definition: Definition) -> Page:
-    """``rows``: `harness.boards.rank.ranked` of the same records."""
+def build_page(
+    records: Records, rows: Sequence[Flat], definition: Definition, total: int | None = None
+) -> Page:
+    """``rows``: `harness.boards.rank.ranked` of the same records, or the best ``total`` of them."""
     plan = records.plan
+    rows = [row for row in rows if shown(row, definition.filters)]
     names = {
         model: wording.clean(entry.get("name") or model) for model, entry in plan["models"].items()
     }
@@ -99,7 +108,19 @@ def build_page(records: Records, rows: Sequence[Flat], definition: Definition) -
         licences=_licences(plan, rows, names, task_names),
         command=wording.clean(plan.get("command") or f"harness run {plan['suite']}"),
         names=names,
+        explorer=build_explorer(
+            rows,
+            {**names, **{f"task:{task}": name for task, name in task_names.items()}},
+            definition,
+            frozenset(_guessing(plan)),
+            total,
+        ),
+        pictures=[],
     )
+
+
+def _guessing(plan: Mapping[str, Any]) -> set[str]:
+    return {model for model, entry in plan["models"].items() if entry.get("kind") == "majority"}
 
 
 def first_rows(rows: Sequence[Flat]) -> list[Flat]:
@@ -136,7 +157,7 @@ def _section(
     of_task = [row for row in rows if row["task"] == task]
     fits = [row for row in first_rows(of_task) if row["score"] is not None]
     scored = [row for row in of_task if row["score"] is not None]
-    guessing = {model for model, entry in plan["models"].items() if entry.get("kind") == "majority"}
+    guessing = _guessing(plan)
     return Section(
         task=task,
         title=title,
@@ -237,7 +258,11 @@ def _libraries(host: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _reading(rows: Sequence[Flat], definition: Definition) -> list[Fact]:
-    facts = [
+    facts = []
+    if definition.filters:
+        text = ", ".join(f"{name} {value}" for name, value in definition.filters.items())
+        facts.append(Fact("Shown", f"are only rows with: {wording.clean(text)}. Ranks are those among all rows."))
+    facts += [
         Fact(
             "Ranks",
             "compare fits (a model, adapted by a recipe, in a framework) by their score on the "

@@ -1,0 +1,146 @@
+"""A board from flat rows alone, whose statistics are computed already: no records needed.
+
+For rows that come from elsewhere, or are too many for one page: a million of them render as a CSV
+and as a page of the best `harness.boards.explorer.MAX_ROWS`, which says what it leaves out.
+Rows stay columns (pyarrow) until those of the page are chosen; as dicts they would fill memory.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.boards.collect import KEYS, Records
+from harness.boards.definition import Definition, bound_of
+from harness.boards.evidence import Evidence
+from harness.boards.explorer import MAX_ROWS, shares
+from harness.boards.page import Page, build_page
+from harness.boards.render_html import render_html
+from harness.boards.render_parquet import columns_to_csv, table_of
+from harness.errors import RequestError
+from harness.records.files import whole_file, write_bytes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SUFFIXES = (".parquet", ".csv", ".json")
+
+#: without these a row is no row of a board
+_NEEDED = ("row_id", "task", "model", "score")
+
+
+def read_rows(path: Path) -> pa.Table:
+    """Rows as ``leaderboard.parquet``, ``.csv`` or ``.json`` hold them; `RequestError` if not."""
+    import pyarrow as pa
+
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            with pq.ParquetFile(path) as file:
+                table = file.read()
+        elif path.suffix == ".csv":
+            import pyarrow.csv as csv
+
+            table = csv.read_csv(path)
+        else:
+            rows = json.loads(path.read_bytes())
+            table = table_of([{**dict.fromkeys(KEYS), **row} for row in rows])
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RequestError(f"{path}: cannot be read as a board's rows: {reason}") from None
+    missing = [name for name in _NEEDED if name not in table.column_names]
+    if missing:
+        raise RequestError(
+            f"{path}: no rows of a board: column(s) {', '.join(missing)} missing; "
+            "see leaderboard.parquet for what a row holds"
+        )
+    return table
+
+
+def page_of(table: pa.Table, definition: Definition, title: str) -> Page:
+    """The page of the best rows of each task, by their ``rank``, else by their score."""
+    chosen = _best(table, definition)
+    rows = [{**dict.fromkeys(KEYS), **row} for row in table.take(chosen).to_pylist()]
+    for row in rows:
+        row["runs"] = row["runs"].split() if isinstance(row["runs"], str) else row["runs"] or []
+        row["recipe"] = row["recipe"] or "baseline"
+        row["framework"] = row["framework"] or "sklearn"
+        row["status"] = row["status"] or "ok"
+    plan = {
+        "suite": title, "title": title, "rows": [],
+        "models": {row["model"]: {"licence": row["weights_licence"]} for row in rows},
+        "tasks": {
+            row["task"]: {"primary": row["score_name"], "licence": row["data_licence"]}
+            for row in rows
+        },
+        "command": f"harness board {title}",
+    }  # fmt: skip
+    return build_page(Records(plan, (), {}), rows, definition, total=len(table))
+
+
+def write_flat(
+    table: pa.Table, folder: Path, definition: Definition, title: str
+) -> list[Path]:
+    """``leaderboard.html`` and ``leaderboard.csv`` in a folder, each whole or not at all."""
+    page, csv = folder / "leaderboard.html", folder / "leaderboard.csv"
+
+    def write_csv() -> None:
+        with whole_file(csv) as file:
+            columns_to_csv(table, file)
+
+    with ThreadPoolExecutor(1) as pool:  # beside the page: pyarrow leaves the interpreter free
+        writing = pool.submit(write_csv)
+        shown = page_of(table, definition, title)
+        html = render_html(shown, definition, Evidence({}, len(table)))
+        write_bytes(page, html.encode())
+        writing.result()
+    return [page, csv]
+
+
+def _best(table: pa.Table, definition: Definition) -> np.ndarray:
+    """Positions of at most `MAX_ROWS` rows: tasks in their order, in each the best first."""
+    keep = np.ones(len(table), bool)
+    for name, wanted in definition.filters.items():
+        key, bound = bound_of(name)
+        if key not in table.column_names:
+            continue
+        if bound:
+            values = _floats(table, key)
+            keep &= values <= wanted if bound == "max" else values >= wanted
+        else:
+            keep &= _among(table, key, wanted if isinstance(wanted, list) else [wanted])
+    codes = np.asarray(table["task"].combine_chunks().dictionary_encode().indices.to_pylist())
+    rank = _floats(table, "rank")
+    order = np.lexsort((-_floats(table, "score"), rank, codes))  # NaN sorts last
+    order = order[keep[order]]
+    tasks, counts = np.unique(codes[order], return_counts=True)
+    taken = shares([int(count) for count in counts], MAX_ROWS)
+    starts = np.cumsum(counts) - counts
+    parts = [order[a : a + n] for a, n in zip(starts, taken, strict=True)]
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+def _floats(table: pa.Table, key: str) -> np.ndarray:
+    import pyarrow as pa
+
+    if key not in table.column_names:
+        return np.full(len(table), np.nan)
+    column = table[key].combine_chunks().cast(pa.float64()).fill_null(np.nan)
+    return np.from_dlpack(column)
+
+
+def _among(table: pa.Table, key: str, wanted: list[Any]) -> np.ndarray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = table[key]
+    try:
+        found = pc.is_in(column, value_set=pa.array(wanted).cast(column.type))
+    except pa.ArrowException:
+        return np.zeros(len(table), bool)
+    return np.asarray(found.cast(pa.uint8()).combine_chunks().to_numpy(zero_copy_only=False), bool)

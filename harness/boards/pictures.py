@@ -1,0 +1,91 @@
+"""The pictures of a board beside its tables: which there are, and as SVG and PNG files.
+
+What is drawn depends on what the rows carry: win rates need several tasks, learning curves need
+several training sizes, and so on. A picture without data is not made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.boards import charts
+from harness.boards.assets import HOW_TO_INSTALL
+from harness.errors import RequestError
+
+if TYPE_CHECKING:
+    from harness.boards.page import Page
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A Vega-Lite specification with its rows; ``key`` names its file, ``caption`` reads it."""
+
+    key: str
+    title: str
+    caption: str
+    spec: charts.Spec
+    values: list[dict[str, Any]] = field(default_factory=list)
+
+
+def of_board(page: Page) -> list[Picture]:
+    """The main pictures for slides: per task scores and each cost, then those over all tasks."""
+    found = []
+    for number, section in enumerate(page.sections, 1):
+        facts = [
+            facts
+            for facts in page.explorer.facts
+            if facts["task"] == section.task and facts["score"] is not None
+        ]
+        own = _first_of_each_fit(facts)
+        where = f"{number}-{_file_name(section.task)}"
+        if own:
+            found.append(
+                Picture(f"{where}-scores", f"Scores on {section.title}", "", charts.score_chart(), own)
+            )
+        rows = [row for row in facts if not row["guesses"]]
+        for cost, name in charts.COSTS.items():
+            if any(row[cost] for row in rows):
+                title = f"Score against {name}: {section.title}"
+                found.append(
+                    Picture(f"{where}-{cost}", title, "", charts.cost_chart(cost), rows)
+                )
+    return found + list(page.pictures)
+
+
+def write(page: Page, folder: Path) -> list[Path]:
+    """Every picture as SVG and PNG (twice the size, for slides); `RequestError` without vl-convert."""
+    try:
+        import vl_convert
+    except ImportError:
+        raise RequestError(f"pictures need vl-convert: {HOW_TO_INSTALL}") from None
+    from harness.records.files import write_bytes
+
+    paths = []
+    for picture in of_board(page):
+        spec = charts.filled(picture.spec, picture.values) | {
+            "title": picture.title, "background": "white",
+        }  # fmt: skip
+        svg = vl_convert.vegalite_to_svg(spec)
+        for suffix, data in (
+            ("svg", svg.encode()),
+            ("png", vl_convert.vegalite_to_png(spec, scale=2)),
+        ):
+            path = folder / f"{picture.key}.{suffix}"
+            write_bytes(path, data)
+            paths.append(path)
+    return paths
+
+
+def _first_of_each_fit(facts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A fit's own runtime comes first among its rows."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in facts:
+        found.setdefault(row["label"], dict(row))
+    return list(found.values())
+
+
+def _file_name(text: str) -> str:
+    return "".join(char if char.isalnum() or char in "-_" else "-" for char in text)[:60]
