@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         _board,
         _compare,
         _baseline,
+        _serve,
         _show,
         _export,
         _fetch,
@@ -155,8 +156,49 @@ def _board(commands: Any) -> None:
         commands, "board", "render a suite's leaderboard again from its records",
         "harness board nlp --results results/reference", board,
     )  # fmt: skip
-    parser.add_argument("suite", metavar="SUITE", help="a suite's name in the results folder")
-    parser.add_argument("--definition", metavar="NAME", help="a board under leaderboards/")
+    parser.add_argument(
+        "suite", metavar="SUITE",
+        help="a suite's name in the results folder; or a file of rows: leaderboard.parquet",
+    )  # fmt: skip
+    parser.add_argument(
+        "--definition", metavar="NAME", help="a board under leaderboards/, or a YAML file"
+    )
+    parser.add_argument(
+        "--with-examples", action="store_true",
+        help="show texts of wrong examples, read from the suite's data: for your eyes, not to "
+        "publish where their licence forbids it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="also write pictures there, as SVG and PNG"
+    )
+    parser.add_argument(
+        "--pr", action="store_true", help="print a short Markdown table for a pull request, only"
+    )
+    parser.add_argument(
+        "--to", type=Path, metavar="DIR", help="folder to write into (needed for a file of rows)"
+    )
+
+
+def _serve(commands: Any) -> None:
+    parser = _command(
+        commands, "serve", "show the results folder in a browser, for this machine only",
+        "harness serve --results results/reference --port 8000", serve,
+    )  # fmt: skip
+    parser.add_argument(
+        "--port", type=_port, default=8000, metavar="N", help="0: any free one (default: 8000)"
+    )
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return int(text)
+
+
+def serve(args: argparse.Namespace) -> int:
+    from harness.commands.serve import serve as serve_results
+
+    return serve_results(args)
 
 
 def board(args: argparse.Namespace) -> int:

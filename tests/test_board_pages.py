@@ -69,7 +69,7 @@ def test_a_headline_says_who_wins_how_surely_and_what_the_baseline_costs(results
 
 def test_names_are_text_in_html_whatever_they_hold(hostile: Path) -> None:
     page = Tags(render_html(build(hostile).page, Definition()))
-    assert sum(tag == "script" for tag, _ in page.tags) == 1  # the page's own
+    assert sum(tag == "script" for tag, _ in page.tags) == 5  # two of data, three of code
     assert page.text.count("<script>alert(1)</script>") > 5
     assert "\x1b" not in page.text
 
@@ -143,12 +143,6 @@ def test_only_web_addresses_become_links(tmp_path: Path) -> None:
     assert "https://example.org/smol" in links
     assert all(str(link).startswith(("#", "https://")) for link in links)
     assert "javascript" not in render_markdown(board.page)
-
-
-def test_every_column_can_be_sorted_from_the_keyboard(results: Path) -> None:
-    page = Tags(render_html(build(results).page, Definition()))
-    heads = sum(tag == "th" for tag, _ in page.tags)
-    assert heads == sum(tag == "button" for tag, _ in page.tags) > 30
 
 
 def test_an_int8_runtime_is_said_to_hold_other_weights(results: Path) -> None:

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -48,7 +49,9 @@ def table_library() -> Library | None:
     name = re.search(r"(\w+) as default", exports.group(1)) if exports else None
     if exports is None or name is None or "</style" in style:
         return None
-    body = module[: exports.start()] + f"window.DataTable={name.group(1)};" + module[exports.end() :]
+    body = (
+        module[: exports.start()] + f"window.DataTable={name.group(1)};" + module[exports.end() :]
+    )
     return Library(inline_script(f"(()=>{{{body}}})();"), style)
 
 
@@ -67,11 +70,9 @@ def chart_library() -> Library | None:
         pass
     import vl_convert
 
-    bundle = vl_convert.javascript_bundle()
-    try:
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    with suppress(OSError):  # a cache that cannot be written costs seconds, not the page
         write_bytes(kept, bundle.encode())
-    except OSError:
-        pass  # a cache that cannot be written costs seconds, not the page
     return Library(inline_script(bundle))
 
 

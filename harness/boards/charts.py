@@ -38,7 +38,7 @@ def cost_chart(cost: str) -> Spec:
         "type": "quantitative",
         "title": COSTS[cost],
         "scale": {"type": "log", "nice": False, "padding": 24},
-        "axis": {"format": "~s", "tickCount": 6},
+        "axis": {"format": "~g", "tickCount": 6},
     }
     y = {"field": "score", **_SCORE_AXIS}
     tooltip = [*_TOOLTIP, {"field": cost, "title": COSTS[cost], "format": ".3~r"}]
@@ -87,7 +87,7 @@ def cost_chart(cost: str) -> Spec:
         "encoding": {"x": x, "y": y, "text": {"field": "rank"}},
     }
     return {
-        **_frame(f"Score against {COSTS[cost]}; a dashed line joins the rows nothing cheaper beats"),
+        **_frame(f"Score against {COSTS[cost]}; the dashed line: nothing cheaper beats it"),
         "height": 340,
         "transform": [
             {"filter": f"isValid(datum.score) && isValid(datum['{cost}']) && datum['{cost}'] > 0"}
@@ -199,8 +199,8 @@ def learning_curves() -> Spec:
 
 
 def rank_chart() -> Spec:
-    """Mean ranks over tasks with intervals: rows of ``label``, ``rank``, ``low``, ``high``; the
-    rule ``critical`` on a row (if any) is the critical difference from it."""
+    """Mean ranks over tasks with intervals: rows of ``label``, ``rank``, ``low``, ``high`` and
+    perhaps ``critical``, the rank up to which none can be told from the best."""
     y = {"field": "label", "type": "nominal", "sort": None, "title": None,
          "axis": {"labelLimit": 320}}  # fmt: skip
     x = {"type": "quantitative", "title": "mean rank (1 is best)", "scale": {"zero": False}}
@@ -208,6 +208,11 @@ def rank_chart() -> Spec:
         **_frame("Mean rank over all tasks"),
         "height": {"step": 24},
         "layer": [
+            {
+                "transform": [{"filter": "isValid(datum.critical)"}],
+                "mark": {"type": "rule", "strokeDash": [5, 4]},
+                "encoding": {"x": {"aggregate": "min", "field": "critical", **x}},
+            },
             {
                 "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
                 "mark": {"type": "rule", "strokeWidth": 2},

@@ -62,7 +62,8 @@ class Definition(BaseModel):
         description="what readers may filter by: a key of leaderboard.json, or max_KEY or min_KEY",
     )  # fmt: skip
     sort_by: str = Field(
-        default="rank", description="column that the page's table is ordered by; -NAME: largest first"
+        default="rank",
+        description="column that the page's table is ordered by; -NAME: largest first",
     )
     filters: dict[str, Any] = Field(
         default_factory=dict,

@@ -63,7 +63,7 @@ def gather(
 def of_row(
     folder: Path, records: Records, row: Row, texts: Mapping[str, str] | None = None
 ) -> list[Block]:
-    """All blocks of one row. Figures by class, errors and slices are those of its first good run."""
+    """All blocks of one row; scores by class, errors and slices are those of its first good run."""
     blocks = [_runs(row), _training(row), *_epochs(row), *_launches(row), _host(records, row)]
     first = next(iter(row.ok), None)
     if first is not None:
@@ -280,9 +280,7 @@ def _slices(frame: Mapping[str, Any], run: Run, which: str) -> list[Block]:
     return blocks
 
 
-def _wrong(
-    frame: Mapping[str, Any], which: str, texts: Mapping[str, str] | None
-) -> list[Block]:
+def _wrong(frame: Mapping[str, Any], which: str, texts: Mapping[str, str] | None) -> list[Block]:
     found, total = wrong_examples(frame, LIMITS["wrong"])
     head = ["example", "true", "predicted", "said"] + (["text"] if texts is not None else [])
     lines = []

@@ -83,9 +83,7 @@ def page_of(table: pa.Table, definition: Definition, title: str) -> Page:
     return build_page(Records(plan, (), {}), rows, definition, total=len(table))
 
 
-def write_flat(
-    table: pa.Table, folder: Path, definition: Definition, title: str
-) -> list[Path]:
+def write_flat(table: pa.Table, folder: Path, definition: Definition, title: str) -> list[Path]:
     """``leaderboard.html`` and ``leaderboard.csv`` in a folder, each whole or not at all."""
     page, csv = folder / "leaderboard.html", folder / "leaderboard.csv"
 
@@ -118,7 +116,7 @@ def _best(table: pa.Table, definition: Definition) -> np.ndarray:
     rank = _floats(table, "rank")
     order = np.lexsort((-_floats(table, "score"), rank, codes))  # NaN sorts last
     order = order[keep[order]]
-    tasks, counts = np.unique(codes[order], return_counts=True)
+    _, counts = np.unique(codes[order], return_counts=True)
     taken = shares([int(count) for count in counts], MAX_ROWS)
     starts = np.cumsum(counts) - counts
     parts = [order[a : a + n] for a, n in zip(starts, taken, strict=True)]

@@ -16,11 +16,14 @@ from harness.boards.columns import COLUMNS, Cell, Header, fit_name
 from harness.boards.definition import Definition
 from harness.boards.explorer import Explorer, build_explorer, shown
 from harness.boards.headlines import headline
-from harness.boards.pictures import Picture
+from harness.boards.pictures import Picture, over_tasks
 from harness.boards.rank import fit_key
 from harness.boards.table import Table
 
 Flat = Mapping[str, Any]
+
+#: fits that are compared over all tasks: wins are counted for every pair of them
+MOST_ACROSS = 1000
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,10 @@ def build_page(
     task_names = {
         task: wording.clean(plan["tasks"].get(task, {}).get("name") or task) for task in tasks
     }
-    across = across_tasks(first_rows(rows), tasks, definition.rank_by) if len(tasks) > 1 else None
+    fits = first_rows(rows)
+    across = None
+    if len(tasks) > 1 and len(fits) <= MOST_ACROSS:
+        across = across_tasks(fits, tasks, definition.rank_by)
     suite_title = wording.clean(plan.get("title") or plan["suite"])
     return Page(
         title=definition.title.replace("{title}", suite_title),
@@ -115,7 +121,7 @@ def build_page(
             frozenset(_guessing(plan)),
             total,
         ),
-        pictures=[],
+        pictures=over_tasks(across, names) if across else [],
     )
 
 
@@ -261,7 +267,12 @@ def _reading(rows: Sequence[Flat], definition: Definition) -> list[Fact]:
     facts = []
     if definition.filters:
         text = ", ".join(f"{name} {value}" for name, value in definition.filters.items())
-        facts.append(Fact("Shown", f"are only rows with: {wording.clean(text)}. Ranks are those among all rows."))
+        facts.append(
+            Fact(
+                "Shown",
+                f"are only rows with: {wording.clean(text)}. Ranks are those among all rows.",
+            )
+        )
     facts += [
         Fact(
             "Ranks",

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness.boards import charts
 from harness.boards.assets import HOW_TO_INSTALL
+from harness.boards.columns import fit_name
 from harness.errors import RequestError
 
 if TYPE_CHECKING:
+    from harness.boards.across import Across
     from harness.boards.page import Page
 
 
@@ -43,20 +45,56 @@ def of_board(page: Page) -> list[Picture]:
         where = f"{number}-{_file_name(section.task)}"
         if own:
             found.append(
-                Picture(f"{where}-scores", f"Scores on {section.title}", "", charts.score_chart(), own)
+                Picture(
+                    f"{where}-scores", f"Scores on {section.title}", "", charts.score_chart(), own
+                )
             )
         rows = [row for row in facts if not row["guesses"]]
         for cost, name in charts.COSTS.items():
             if any(row[cost] for row in rows):
                 title = f"Score against {name}: {section.title}"
-                found.append(
-                    Picture(f"{where}-{cost}", title, "", charts.cost_chart(cost), rows)
-                )
+                found.append(Picture(f"{where}-{cost}", title, "", charts.cost_chart(cost), rows))
     return found + list(page.pictures)
 
 
+#: fits in a picture over all tasks; more would be unreadable
+_MOST = 16
+
+
+def over_tasks(across: Across, names: Mapping[str, str]) -> list[Picture]:
+    """Wins and mean ranks of the fits that are complete on every task, where there are several."""
+    ranked = across.ranked[:_MOST]
+    if len(ranked) < 2:
+        return []
+    labels = [fit_name(line.row, names) for line in ranked]
+    wins = [
+        {"row": labels[i], "column": labels[j], "share": rate}
+        for i in range(len(ranked))
+        for j in range(len(ranked))
+        if (rate := across.win_rates[i][j]) is not None
+    ]
+    ranks = [
+        {"label": label, "rank": line.mean_rank, "low": line.rank_low, "high": line.rank_high}
+        for label, line in zip(labels, ranked, strict=True)
+    ]
+    said = "95% intervals over the choice of tasks."
+    if across.critical is not None:
+        best, reach = ranks[0]["rank"], across.critical.difference
+        ranks = [line | {"critical": best + reach} for line in ranks]
+        said += (
+            f" The dashed line is the critical difference from the best, {reach:.2f} (Nemenyi, "
+            "5%): mean ranks left of it cannot be told from the best."
+        )
+    count = f"of the {len(across.tasks)} tasks"
+    return [
+        Picture("wins", "How often each fit beats each other one", f"Share {count} on which the "
+                "fit on the left scores higher; a tie counts half.", charts.heat_map(), wins),
+        Picture("ranks", "Mean rank over all tasks", said, charts.rank_chart(), ranks),
+    ]  # fmt: skip
+
+
 def write(page: Page, folder: Path) -> list[Path]:
-    """Every picture as SVG and PNG (twice the size, for slides); `RequestError` without vl-convert."""
+    """Every picture as SVG and PNG (twice the size); `RequestError` without vl-convert."""
     try:
         import vl_convert
     except ImportError:

@@ -5,6 +5,7 @@ numpy and pyarrow only; a board loads no pandas.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ MOST_SLICES = 30
 LENGTH_GROUPS = 5
 #: columns of predictions.parquet that are results, not properties of an example
 _RESULTS = frozenset(
-    "id cluster prediction score_num score_den exact f1 null_margin tp n_pred".split()
-)
+    (
+        "id", "cluster", "prediction", "score_num", "score_den",
+        "exact", "f1", "null_margin", "tp", "n_pred",
+    )
+)  # fmt: skip
 
 #: what some columns are called in front of readers
 _NAMES = {"target": "true class", "n_gold": "number of true entities"}
@@ -99,9 +103,7 @@ def slices(frame: Frame) -> dict[str, list[tuple[str, int, float, float | None, 
     return found
 
 
-def wrong_examples(
-    frame: Frame, most: int
-) -> tuple[list[tuple[str, str, str, float | None]], int]:
+def wrong_examples(frame: Frame, most: int) -> tuple[list[tuple[str, str, str, float | None]], int]:
     """(id, target, prediction, probability said) of examples below full score, and their number.
 
     The surest errors first where there are probabilities (a sure error is often a wrong label),
@@ -132,7 +134,7 @@ def _groups(name: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
             return [(f"{value:g}", values == value) for value in distinct]
         edges = np.unique(np.quantile(known, np.linspace(0, 1, LENGTH_GROUPS + 1)))
         pairs = []
-        for i, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for i, (low, high) in enumerate(itertools.pairwise(edges)):
             last = i == len(edges) - 2
             inside = (values >= low) & ((values <= high) if last else (values < high))
             if inside.any():
@@ -142,7 +144,7 @@ def _groups(name: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
         return pairs
     texts = np.array([str(value) for value in values], object)
     distinct_texts = sorted(set(texts))
-    if len(distinct_texts) > MOST_SLICES or name == "target" and len(distinct_texts) == len(texts):
+    if len(distinct_texts) > MOST_SLICES:
         return []
     return [(text, texts == text) for text in distinct_texts]
 

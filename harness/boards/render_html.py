@@ -190,9 +190,7 @@ def _static_charts(page: Page, interactive: bool) -> dict[str, dict[str, Markup]
     """Inline SVGs by task; score against cost only where no interactive picture shows it."""
     charts: dict[str, dict[str, Markup]] = {}
     for section in page.sections:
-        drawn = {
-            "Score with 95% interval": score_chart(section.fit_rows[:_MOST_BARS], page.names)
-        }
+        drawn = {"Score with 95% interval": score_chart(section.fit_rows[:_MOST_BARS], page.names)}
         if not interactive and len(section.rows) <= 3 * _MOST_BARS:
             drawn["Score against latency (numbers are ranks)"] = latency_chart(
                 section.rows, page.names

@@ -42,7 +42,7 @@ def _lines(page: Page) -> Iterator[str]:
     yield from _facts(page.hosts) if page.hosts else ("- no host recorded", "")
     if page.summary:
         yield from ("## Over all tasks", "")
-        yield from _table(page.summary)
+        yield from table_lines(page.summary)
         yield from (f"- {escape(note)}" for note in page.summary_notes)
         yield ""
     for section in page.sections:
@@ -51,7 +51,7 @@ def _lines(page: Page) -> Iterator[str]:
         yield from ("## Without a complete result", "")
         yield "None of these is ranked; what was scored of them stands in the tables above."
         yield ""
-        yield from _table(page.problems)
+        yield from table_lines(page.problems)
     if page.limits:
         yield from ("## Limits of this suite", "")
         yield from _facts(page.limits)
@@ -66,9 +66,9 @@ def _section(section: Section) -> Iterator[str]:
     yield from (f"## {escape(section.title)}", "")
     if section.fits.rows:
         yield from ("### Fits", "")
-        yield from _table(section.fits)
+        yield from table_lines(section.fits)
         yield from ("### Runtimes", "")
-        yield from _table(section.runtimes)
+        yield from table_lines(section.runtimes)
     else:
         yield from ("No fit has a score yet.", "")
     yield from ("Limits:", "")
@@ -84,7 +84,7 @@ def _facts(facts: list[Fact], separator: str = ": ") -> Iterator[str]:
     yield ""
 
 
-def _table(table: Table) -> Iterator[str]:
+def table_lines(table: Table) -> Iterator[str]:
     """Columns padded to one width, so that the source reads as a table too."""
     lines = [[escape(head.text) for head in table.headers]]
     lines += [[escape(cell.text) for cell in row] for row in table.rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -31,14 +32,21 @@ def render_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Flat rows as columns, in the contract's order; columns without any value are floats."""
-    import pyarrow as pa
+    """Flat rows as columns, in the contract's order; columns without any value are floats.
 
-    columns = {}
-    for key in KEYS:
-        values = pa.array([finite(row[key]) for row in rows])
-        columns[key] = values.cast(pa.float64()) if pa.types.is_null(values.type) else values
-    return pa.table(columns)
+    By way of JSON: pyarrow's readers of text load no pandas, its conversion of lists does.
+    """
+    import pyarrow as pa
+    import pyarrow.json as pj
+
+    plain = [{key: finite(row[key]) for key in KEYS} for row in rows]
+    texts = [key for key in KEYS if any(isinstance(row[key], str) for row in plain)]
+    lines = "\n".join(json.dumps(row) for row in plain or [dict.fromkeys(KEYS)]).encode()
+    given = pj.ParseOptions(explicit_schema=pa.schema([(key, pa.string()) for key in texts]))
+    blocks = pj.ReadOptions(block_size=max(len(lines) + 1, 1 << 20))
+    table = pj.read_json(pa.BufferReader(lines), blocks, given).select(list(KEYS))
+    fields = [f.with_type(pa.float64()) if pa.types.is_null(f.type) else f for f in table.schema]
+    return table.cast(pa.schema(fields)).slice(0, len(plain))
 
 
 def columns_to_csv(table: pa.Table, file: BinaryIO) -> None:

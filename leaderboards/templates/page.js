@@ -93,7 +93,7 @@
     const lines = [...table.tBodies[0].rows].map((line, row) => ({ line, row }));
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => {
-      const button = make("button", { type: "button", className: "open", textContent: head.textContent });
+      const button = make("button", { type: "button", className: "sort", textContent: head.textContent });
       head.replaceChildren(button);
       button.addEventListener("click", () => {
         const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
@@ -165,6 +165,8 @@
     result.view.addEventListener("click", (event, item) => {
       if (item && item.datum && Number.isInteger(item.datum.row)) openEvidence(item.datum.row);
     });
+    const save = place.querySelector("summary"); // vega-embed's menu has a picture for a name
+    if (save) save.setAttribute("aria-label", "Save this picture");
     place.dataset.drawn = values.length;
   }
   const costs = document.getElementById("cost-chart");
