@@ -32,6 +32,7 @@ def flat_rows(count: int, tasks: int = 4, seed: int = 0) -> pa.Table:
         "score_name": _words(["accuracy"], np.zeros(count, int)),
         "score_basis": _words(["examples"], np.zeros(count, int)),
         "runs": pa.ListArray.from_arrays(np.arange(count + 1), [f"{i:016x}" for i in range(count)]),
+        "pareto": pa.ListArray.from_arrays(np.zeros(count + 1, int), pa.array([], pa.string())),
         "rank": fit + 1,
         "tied_with_best": fit < 2,
         "score": score,

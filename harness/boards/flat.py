@@ -67,7 +67,8 @@ def page_of(table: pa.Table, definition: Definition, title: str) -> Page:
     chosen = _best(table, definition)
     rows = [{**dict.fromkeys(KEYS), **row} for row in table.take(chosen).to_pylist()]
     for row in rows:
-        row["runs"] = row["runs"].split() if isinstance(row["runs"], str) else row["runs"] or []
+        for key in ("runs", "pareto"):  # lists, which a CSV joins by spaces
+            row[key] = row[key].split() if isinstance(row[key], str) else row[key] or []
         row["recipe"] = row["recipe"] or "baseline"
         row["framework"] = row["framework"] or "sklearn"
         row["status"] = row["status"] or "ok"

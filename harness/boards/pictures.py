@@ -73,7 +73,7 @@ def over_tasks(across: Across, names: Mapping[str, str]) -> list[Picture]:
         for j in range(len(ranked))
         if (rate := across.win_rates[i][j]) is not None
     ]
-    ranks = [
+    ranks: list[dict[str, Any]] = [
         {"label": label, "rank": line.mean_rank, "low": line.rank_low, "high": line.rank_high}
         for label, line in zip(labels, ranked, strict=True)
     ]

@@ -1,0 +1,200 @@
+"""What `harness board` writes besides the page: definitions, pictures, rows as files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from harness.boards import charts, pictures
+from harness.boards.assets import json_script
+from harness.boards.board import build, render
+from harness.boards.definition import Definition, load_definition
+from harness.boards.evidence import LIMITS
+from harness.boards.explorer import MAX_ROWS, shares
+from harness.boards.flat import page_of, read_rows, write_flat
+from harness.boards.pull_request import render_pull_request
+from harness.boards.render_csv import render_csv
+from harness.boards.render_parquet import columns_to_csv, table_of
+from harness.errors import RequestError
+from tests.conftest import Harness
+from tests.flat_rows import flat_rows
+from tests.records import write_results
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_results(tmp_path_factory.mktemp("files"), size=120)
+    render(folder)
+    return folder
+
+
+def csv_of(table: pa.Table) -> list[dict[str, str]]:
+    file = io.BytesIO()
+    columns_to_csv(table, file)
+    return list(csv.DictReader(io.StringIO(file.getvalue().decode())))
+
+
+def test_parquet_csv_and_json_hold_the_same_rows(results: Path) -> None:
+    rows = json.loads((results / "leaderboard.json").read_text())
+    table = pq.read_table(results / "leaderboard.parquet")
+    assert table.column_names == [key for key in rows[0] if not key.endswith("_reason")]
+    assert table["score"].to_pylist() == [row["score"] for row in rows]
+    assert table["runs"].to_pylist() == [row["runs"] for row in rows]
+    assert table["tied_with_best"].type == pa.bool_()
+
+
+def test_columns_become_the_same_csv_as_rows(results: Path) -> None:
+    rows = build(results).rows
+    rows[0]["reason"] = "=cmd()"
+    by_rows = list(csv.DictReader(io.StringIO(render_csv(rows))))
+    by_columns = csv_of(table_of(rows))
+    assert by_columns[0]["reason"] == "'=cmd()"
+    for one, other in zip(by_rows, by_columns, strict=True):
+        assert one.keys() == other.keys()
+        for key, text in one.items():
+            assert text == other[key] or float(text) == float(other[key]), key
+
+
+def test_the_speed_definition_puts_the_fastest_first_and_leaves_failures_out(
+    results: Path,
+) -> None:
+    board = build(results, load_definition("speed"))
+    facts = board.page.explorer.facts
+    assert {row["status"] for row in facts} == {"ok"}
+    assert len(facts) < len(board.rows)
+    assert board.page.title.endswith("speed and size")
+    assert "Shown" in [fact.label for fact in board.page.reading]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "board_columns:\n  - rank\n  - latnecy_p50_ms\n",
+            r"x\.yaml:3: .*did you mean 'latency_p50",
+        ),
+        ("sort_by: -scor\n", r"x\.yaml:1: sort_by: unknown column 'scor'; did you mean 'score'"),
+        ("filters:\n  max_sise_mb: 3\n", r"x\.yaml:2: filters: unknown key 'max_sise_mb'"),
+        ("filters: {max_size_mb: big}\n", r"x\.yaml:1: filters: 'max_size_mb' needs a number"),
+        ("controls: [tsk]\n", r"x\.yaml:1: controls: unknown key 'tsk'; did you mean 'task'"),
+    ],
+)
+def test_a_wrong_entry_is_named_with_its_own_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(RequestError, match=message):
+        load_definition(str(tmp_path / "x.yaml"))
+
+
+def test_an_unknown_column_is_exit_status_2(
+    harness: Harness, results: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text("board_columns: [modle]\n")
+    answer = harness("board", "demo", "--results", results.parent, "--definition", "mine.yaml")
+    assert answer.status == 2
+    assert "mine.yaml:1" in answer.err and "did you mean 'model'" in answer.err
+
+
+def test_pictures_are_svg_and_png(results: Path, tmp_path: Path) -> None:
+    keys = {picture.key for picture in pictures.of_board(build(results).page)}
+    assert {"1-topics-scores", "2-entities-size_mb", "wins", "ranks"} <= keys
+    definition = Definition(filters={"task": "topics", "max_size_mb": 1})
+    paths = pictures.write(build(results, definition).page, tmp_path)
+    names = {path.name for path in paths}
+    assert {"1-topics-latency_p50_ms.svg", "1-topics-scores.png"} <= names
+    assert all(p.read_bytes().startswith((b"<svg", b"\x89PNG")) for p in paths)
+    assert "TF-IDF + logistic regression" in (tmp_path / "1-topics-scores.svg").read_text()
+
+
+def test_every_picture_is_valid_by_altairs_schema() -> None:
+    import altair
+
+    specs = [charts.cost_chart(cost) for cost in charts.COSTS]
+    specs += [charts.score_chart(), charts.heat_map(), charts.learning_curves()]
+    for spec in [*specs, charts.rank_chart()]:
+        altair.Chart.from_dict(charts.filled(spec, []))
+
+
+def test_a_pull_request_gets_headlines_and_short_tables(results: Path) -> None:
+    text = render_pull_request(build(results).page)
+    assert text.startswith("### Small models on news\n\n- On News topics, ")
+    assert len(text.splitlines()) < 60
+    assert "| rank | model" in text and "without a complete result" in text
+
+
+def test_evidence_names_runs_host_and_errors(results: Path) -> None:
+    board = build(results)
+    blocks = board.evidence.rows[board.rows[0]["row_id"]]
+    by_title = {block["title"].partition(" (")[0]: block for block in blocks}
+    assert [line[1] for line in by_title["Runs"]["rows"]] == board.rows[0]["runs"]
+    assert ["host", "a1b2c3d4"] in by_title["Host"]["facts"]
+    wrong = by_title["Examples that it got wrong"]
+    assert len(wrong["rows"]) <= LIMITS["wrong"] and "text" not in wrong["head"]
+
+
+def test_evidence_shows_texts_only_where_they_are_brought(results: Path) -> None:
+    texts = {"topics": {f"topics-{i}": f"text number {i}" for i in range(120)}}
+    board = build(results, texts=texts)
+    row = next(row for row in board.rows if row["task"] == "topics")
+    block = board.evidence.rows[row["row_id"]][-1]
+    assert block["head"][-1] == "text" and block["rows"][0][-1].startswith("text number")
+    assert "text number" not in (results / "leaderboard.html").read_text()
+
+
+def test_evidence_stays_within_its_bytes(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LIMITS, "bytes", 20_000)
+    evidence = build(results).evidence
+    assert evidence.left_out > 10
+    assert len(json.dumps(evidence.rows, ensure_ascii=False).encode()) <= 20_100
+
+
+def test_json_cannot_end_its_script() -> None:
+    text = "</script><!--\u2028&"
+    assert json.loads(json_script([text])) == [text]
+    assert not set("<>&\u2028") & set(json_script([text]))
+
+
+def test_a_page_keeps_the_best_of_every_task_and_says_how_many_there_are() -> None:
+    assert shares([3, 100, 100], 23) == [3, 10, 10]
+    table = flat_rows(40_000)
+    page = page_of(table, Definition(), "many")
+    facts = page.explorer.facts
+    assert len(facts) == MAX_ROWS and page.explorer.total == 40_000
+    assert {row["task"] for row in facts} == {f"task-{i}" for i in range(4)}
+    assert max(row["rank"] for row in facts) == MAX_ROWS // 16
+
+
+def test_flat_rows_read_back_from_every_format(results: Path, tmp_path: Path) -> None:
+    for suffix in ("parquet", "csv", "json"):
+        table = read_rows(results / f"leaderboard.{suffix}")
+        paths = write_flat(table, tmp_path / suffix, Definition(), "again")
+        assert len(table) == 34 and all(path.stat().st_size for path in paths)
+    (tmp_path / "no.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(RequestError, match="row_id, task, model, score missing"):
+        read_rows(tmp_path / "no.csv")
+
+
+@pytest.mark.slow
+def test_a_million_rows_render_in_ten_seconds_and_4_gb(tmp_path: Path) -> None:
+    """About 7 s and 1.3 GB on two quiet cores (half a minute with making the rows)."""
+    pq.write_table(flat_rows(1_000_000), tmp_path / "rows.parquet")
+    import resource
+
+    seconds = []
+    for _ in range(2):
+        start = time.monotonic()
+        table = read_rows(tmp_path / "rows.parquet")
+        page, rows = write_flat(table, tmp_path / "out", Definition(), "many")
+        seconds.append(time.monotonic() - start)
+        del table
+    print(f"seconds {seconds}, page {page.stat().st_size / 1e6:.0f} MB")
+    with rows.open("rb") as file:
+        assert sum(1 for _ in file) == 1_000_001
+    assert min(seconds) < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4_000_000  # KB
