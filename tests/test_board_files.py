@@ -116,8 +116,8 @@ def test_every_picture_is_valid_by_altairs_schema() -> None:
     import altair
 
     specs = [charts.cost_chart(cost) for cost in charts.COSTS]
-    specs += [charts.score_chart(), charts.heat_map(), charts.learning_curves()]
-    for spec in [*specs, charts.rank_chart()]:
+    specs += [charts.score_chart(), charts.heat_map(["a"]), charts.learning_curves()]
+    for spec in [*specs, charts.rank_chart(), charts.rank_chart(True)]:
         altair.Chart.from_dict(charts.filled(spec, []))
 
 

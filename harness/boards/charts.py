@@ -118,9 +118,9 @@ def score_chart(limit: int = 40) -> Spec:
     }
 
 
-def heat_map() -> Spec:
-    """Win rates: rows of ``row``, ``column`` (names, in order) and ``share`` (0 to 1)."""
-    axis = {"type": "nominal", "sort": None, "axis": {"labelLimit": 220}}
+def heat_map(order: Sequence[str]) -> Spec:
+    """Win rates: rows of ``row``, ``column`` (names, in that order) and ``share`` (0 to 1)."""
+    axis = {"type": "nominal", "sort": list(order), "axis": {"labelLimit": 220}}
     place = {
         "y": {"field": "row", **axis, "title": "this fit ..."},
         "x": {"field": "column", **axis, "title": "... beats this one",
@@ -198,21 +198,21 @@ def learning_curves() -> Spec:
     }  # fmt: skip
 
 
-def rank_chart() -> Spec:
-    """Mean ranks over tasks with intervals: rows of ``label``, ``rank``, ``low``, ``high`` and
-    perhaps ``critical``, the rank up to which none can be told from the best."""
+def rank_chart(critical: bool = False) -> Spec:
+    """Mean ranks over tasks with intervals: rows of ``label``, ``rank``, ``low``, ``high``, and with
+    ``critical`` the rank of that name, up to which none can be told from the best."""
     y = {"field": "label", "type": "nominal", "sort": None, "title": None,
          "axis": {"labelLimit": 320}}  # fmt: skip
     x = {"type": "quantitative", "title": "mean rank (1 is best)", "scale": {"zero": False}}
+    line = {
+        "mark": {"type": "rule", "strokeDash": [5, 4]},
+        "encoding": {"x": {"aggregate": "min", "field": "critical", **x}},
+    }
     return {
         **_frame("Mean rank over all tasks"),
         "height": {"step": 24},
         "layer": [
-            {
-                "transform": [{"filter": "isValid(datum.critical)"}],
-                "mark": {"type": "rule", "strokeDash": [5, 4]},
-                "encoding": {"x": {"aggregate": "min", "field": "critical", **x}},
-            },
+            *([line] if critical else []),
             {
                 "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
                 "mark": {"type": "rule", "strokeWidth": 2},

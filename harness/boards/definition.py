@@ -52,7 +52,7 @@ class Definition(BaseModel):
         description="of the HTML page's table, one line a row; readers choose among them",
     )  # fmt: skip
     hidden_columns: tuple[str, ...] = Field(
-        default=("framework", "device", "behind_best", "agreement", "latency_p99_ms",
+        default=("device", "behind_best", "agreement", "latency_p99_ms",
          "energy_j_per_1000", "params", "train_gap", "seeds", "status"),
         description="those of board_columns that are not shown until a reader chooses them",
     )  # fmt: skip

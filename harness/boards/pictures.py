@@ -88,8 +88,8 @@ def over_tasks(across: Across, names: Mapping[str, str]) -> list[Picture]:
     count = f"of the {len(across.tasks)} tasks"
     return [
         Picture("wins", "How often each fit beats each other one", f"Share {count} on which the "
-                "fit on the left scores higher; a tie counts half.", charts.heat_map(), wins),
-        Picture("ranks", "Mean rank over all tasks", said, charts.rank_chart(), ranks),
+                "fit on the left scores higher; a tie counts half.", charts.heat_map(labels), wins),
+        Picture("ranks", "Mean rank over all tasks", said, charts.rank_chart(across.critical is not None), ranks),
     ]  # fmt: skip
 
 
