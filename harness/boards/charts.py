@@ -199,7 +199,7 @@ def learning_curves() -> Spec:
 
 
 def rank_chart(critical: bool = False) -> Spec:
-    """Mean ranks over tasks with intervals: rows of ``label``, ``rank``, ``low``, ``high``, and with
+    """Mean ranks over tasks: rows of ``label``, ``rank``, ``low``, ``high`` (95%), and with
     ``critical`` the rank of that name, up to which none can be told from the best."""
     y = {"field": "label", "type": "nominal", "sort": None, "title": None,
          "axis": {"labelLimit": 320}}  # fmt: skip

@@ -86,10 +86,11 @@ def over_tasks(across: Across, names: Mapping[str, str]) -> list[Picture]:
             "5%): mean ranks left of it cannot be told from the best."
         )
     count = f"of the {len(across.tasks)} tasks"
+    standing = charts.rank_chart(across.critical is not None)
     return [
         Picture("wins", "How often each fit beats each other one", f"Share {count} on which the "
                 "fit on the left scores higher; a tie counts half.", charts.heat_map(labels), wins),
-        Picture("ranks", "Mean rank over all tasks", said, charts.rank_chart(across.critical is not None), ranks),
+        Picture("ranks", "Mean rank over all tasks", said, standing, ranks),
     ]  # fmt: skip
 
 
