@@ -241,11 +241,18 @@ class Timing(_Strict):
     seeds: Literal["first", "all"] = Field(
         "first", description="time each row's first seed, or all of them"
     )
+    within: float = Field(
+        0.02,
+        gt=0,
+        lt=1,
+        description="sampling ends when half of the median's 95% interval is this share of it",
+    )
     min_samples: int = Field(64, ge=1, description="of latency at batch 1")
     max_samples: int = Field(400, ge=1)
-    max_seconds: float = Field(4.0, gt=0, description="latency phase, per launch")
+    min_seconds: float = Field(0.0, ge=0, description="of sampling latency, per launch")
+    max_seconds: float = Field(4.0, gt=0, description="of sampling latency, per launch")
     batch_sizes: tuple[int, ...] = Field((8, 32), description="the throughput sweep")
-    sweep_seconds: float = Field(1.0, gt=0, description="per batch size")
+    sweep_seconds: float = Field(1.0, gt=0, description="per batch size, at least")
 
 
 class Tune(_Strict):

@@ -9,13 +9,16 @@ import sys
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
-from harness.measure import latency
-from harness.measure.latency import MAX_ROUNDS, WarmUp, measure_latency, warm_up
+from harness.measure import warming
+from harness.measure.blocks import Draw
+from harness.measure.latency import MIN_BLOCKS, Limits, measure_latency
 from harness.measure.memory import peak_memory_mb
 from harness.measure.throughput import Throughput, best, measure_throughput
 from harness.measure.waiting import wait
+from harness.measure.warming import MAX_ROUNDS, WarmUp, warm_up
 
 
 def busy(seconds: float) -> None:
@@ -25,41 +28,71 @@ def busy(seconds: float) -> None:
 
 
 def test_samples_are_milliseconds_of_single_calls():
-    result = measure_latency(
-        lambda _: busy(0.002), [0], seed=1, min_samples=5, max_samples=20, max_seconds=5
-    )
-    assert len(result.samples_ms) == 20
+    result = measure_latency(lambda _: busy(0.002), [0] * 99, seed=1, limits=Limits(5, 72, 5))
+    assert 60 <= len(result.samples_ms) < 72 + 15
     assert min(result.samples_ms) >= 2.0
     assert sorted(result.samples_ms)[10] < 20.0
+    # LoadGen's own clock, which holds the way there and back too, says the same
+    ours = np.median([sorted(b.samples_ms)[len(b.samples_ms) // 2] for b in result.blocks])
+    assert result.loadgen_p50_ms == pytest.approx(ours, rel=0.1)
 
 
 def test_it_stops_at_max_seconds_but_not_before_min_samples():
-    limits = {"seed": 1, "max_samples": 1000, "max_seconds": 0.02}
-    few = measure_latency(lambda _: busy(0.005), [0], min_samples=1, **limits)
-    assert 1 <= len(few.samples_ms) <= 5
-    enough = measure_latency(lambda _: busy(0.005), [0], min_samples=12, **limits)
-    assert len(enough.samples_ms) == 12
-
-
-def test_inputs_are_drawn_by_seed_without_repeats_until_they_run_out():
-    def calls(seed: int) -> list[int]:
-        seen: list[int] = []
-        measured = measure_latency(
-            seen.append, range(30), seed=seed, min_samples=1, max_samples=60, max_seconds=5
+    def measured(min_samples: int) -> int:
+        limits = Limits(min_samples, 1000, 0.02, within=1e-6)
+        return len(
+            measure_latency(lambda _: busy(0.002), [0] * 99, seed=1, limits=limits).samples_ms
         )
-        return seen[-len(measured.samples_ms) :]
 
-    first = calls(1)
-    assert sorted(first[:30]) == list(range(30))
-    assert first[:30] == first[30:]
-    assert first[:30] != list(range(30))
-    assert calls(1) == first != calls(2)
+    assert 1 <= measured(1) <= 15
+    assert 40 <= measured(40) <= 55
+
+
+def test_it_stops_when_the_median_is_known_well_enough():
+    limits = Limits(20, 2000, 20, within=0.5)
+    result = measure_latency(lambda _: busy(0.001), [0] * 600, seed=1, limits=limits)
+    assert result.stopped == "interval"
+    assert result.within <= 0.5
+    assert len(result.blocks) >= MIN_BLOCKS
+    assert len(result.samples_ms) < 1000
+
+
+def test_no_input_is_met_twice_before_all_were():
+    seen: list[int] = []
+    limits = Limits(240, 240, 5, within=1e-6)
+    result = measure_latency(seen.append, range(400), seed=1, limits=limits)
+    assert result.unique_inputs
+    measured = seen[-sum(len(block.samples_ms) for block in result.blocks) :]
+    assert len(set(measured)) == len(measured)
+    assert not set(measured) & set(seen[: -len(measured)])
+
+
+def test_inputs_are_drawn_by_seed():
+    def drawn(seed: int) -> list[int]:
+        return Draw(np.arange(90), np.arange(90), 30, seed).block()
+
+    assert drawn(1) == drawn(1) != drawn(2)
+
+
+def test_blocks_are_alike_in_length_and_go_through_all_inputs():
+    sizes = np.random.default_rng(1).lognormal(3, 1, 120)
+    draw = Draw(np.arange(120), sizes, 12, seed=1)
+    blocks = [draw.block() for _ in range(10)]
+    assert sorted(index for block in blocks for index in block) == list(range(120))
+    assert not draw.repeats
+    means = [sizes[block].mean() for block in blocks]
+    shuffled = np.random.default_rng(2).permutation(sizes).reshape(10, 12).mean(1)
+    assert np.std(means) < 0.8 * np.std(shuffled)
+    medians = [np.median(sizes[block]) for block in blocks]
+    assert np.std(medians) < 0.1 * np.mean(medians)
+    draw.block()
+    assert draw.repeats
 
 
 def test_every_shape_is_called_before_the_first_sample():
     seen: list[int] = []
     inputs = [3, 3, 7, 1, 7, 2] * 4
-    warm = warm_up(seen.append, inputs, max_seconds=5, shape=lambda n: n)
+    warm = warm_up(seen.append, inputs, shapes=inputs, max_seconds=5)
     assert set(seen[:4]) == {1, 2, 3, 7}
     assert (warm.shapes, warm.shapes_met) == (4, 4)
     assert warm.calls == len(seen)
@@ -83,8 +116,8 @@ def warm_up_costing(
     monkeypatch: pytest.MonkeyPatch, costs: Iterator[float], max_seconds: float
 ) -> WarmUp:
     clock = Clock(costs)
-    monkeypatch.setattr(latency, "time", clock)
-    return warm_up(clock.call, [0], max_seconds=max_seconds, shape=lambda _: None)
+    monkeypatch.setattr(warming, "time", clock)
+    return warm_up(clock.call, [0], shapes=[0], max_seconds=max_seconds)
 
 
 def test_warm_up_goes_on_while_calls_get_faster(monkeypatch):
@@ -109,14 +142,7 @@ def test_warm_up_ends_when_its_time_is_up(monkeypatch):
 def test_the_garbage_collector_rests_while_sampling_and_works_again_after():
     states: list[bool] = []
     assert gc.isenabled()
-    measure_latency(
-        lambda _: states.append(gc.isenabled()),
-        [0],
-        seed=1,
-        min_samples=3,
-        max_samples=3,
-        max_seconds=1,
-    )
+    measure_latency(lambda _: states.append(gc.isenabled()), [0], seed=1, limits=Limits(3, 3, 1))
     assert states[-3:] == [False] * 3
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
@@ -128,19 +154,19 @@ def test_the_garbage_collector_works_again_after_a_failing_call():
             raise OSError("broken")
 
     with pytest.raises(OSError, match="broken"):
-        measure_latency(fail, [0], seed=1, min_samples=1, max_samples=1, max_seconds=1)
+        measure_latency(fail, [0], seed=1, limits=Limits(1, 1, 1))
     assert gc.isenabled()
 
 
 def test_nothing_to_time_is_an_error():
     with pytest.raises(ValueError, match="no input"):
-        measure_latency(print, [], seed=1, min_samples=1, max_samples=1, max_seconds=1)
+        measure_latency(print, [], seed=1, limits=Limits(1, 1, 1))
     with pytest.raises(ValueError, match="no batch"):
         measure_throughput(print, [], [], batch_size=1, seconds=1)
 
 
 def test_throughput_is_examples_over_seconds():
-    point = measure_throughput(lambda _: busy(0.005), [0] * 4, [8.0] * 4, batch_size=8, seconds=0.1)
+    point = measure_throughput(lambda _: busy(0.005), [0] * 4, [8] * 4, batch_size=8, seconds=0.1)
     assert point.batch_size == 8
     assert point.batches % 4 == 0
     assert point.examples_per_s == pytest.approx(8 * point.batches / point.seconds)
@@ -148,11 +174,18 @@ def test_throughput_is_examples_over_seconds():
 
 
 def test_a_part_of_the_batches_stands_for_all_of_them():
-    """Costs fall linearly from 8 to 0.04 ms; the first batches alone would say 1 / 8 ms."""
+    """Costs fall linearly from 8 to 0.04 ms; the first batches alone would say 8 ms."""
     costs = [0.008 * (1 - i / 200) for i in range(200)]
-    point = measure_throughput(busy, costs, [1.0] * 200, batch_size=1, seconds=0.08)
-    assert point.batches < 100
-    assert point.examples_per_s == pytest.approx(200 / sum(costs), rel=0.25)
+    called: list[float] = []
+
+    def call(cost: float) -> None:
+        called.append(cost)
+        busy(cost)
+
+    point = measure_throughput(call, costs, [1] * 200, batch_size=1, seconds=0.08)
+    timed = called[-point.batches :]
+    assert len(set(timed)) < 100
+    assert np.mean(timed) == pytest.approx(np.mean(costs), rel=0.2)
 
 
 def test_the_best_point_is_the_fastest_and_the_smaller_of_equals():

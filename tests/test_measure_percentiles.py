@@ -30,11 +30,18 @@ def test_a_sample_one_short_of_what_is_needed_has_no_percentile():
 
 @pytest.mark.parametrize("count", [29, 50, 100, 101, 300, 400])
 @pytest.mark.parametrize("q", [0.07, 0.5, 0.9])
-def test_it_is_the_smallest_sample_with_at_least_a_share_q_at_or_below(q, count):
+def test_it_is_the_smallest_sample_not_under_weibulls_quantile(q, count):
     samples = np.random.default_rng(count).permutation(count).astype(float)
     value, _ = percentile(samples, q)
-    shares = {x: np.mean(samples <= x) for x in samples}
-    assert value == min(x for x, share in shares.items() if share >= q - 1e-12)
+    bound = np.quantile(samples, q, method="weibull")
+    assert value == min(x for x in samples if x >= bound - 1e-9)
+
+
+@pytest.mark.parametrize("count", [300, 312, 350, 399, 408, 1000])
+def test_a_pause_on_every_hundredth_call_is_in_the_p99(count):
+    samples = [50.0 if call % 100 == 99 else 1.0 for call in range(count + 1)][-count:]
+    assert percentile(samples, 0.99)[0] == 50.0
+    assert percentile(samples, 0.5)[0] == 1.0
 
 
 def test_all_equal_samples_give_that_value():

@@ -1,47 +1,103 @@
-"""Latency at batch 1: warm up until it has settled, then time single calls on real inputs."""
+"""Latency at batch 1: LoadGen's SingleStream in blocks, until the median is known well enough."""
 
 from __future__ import annotations
 
 import gc
+import statistics
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from harness.measure.blocks import Block, Draw, Watch, no_watch
+from harness.measure.loadgen import System, Verdict, run_test
+from harness.measure.warming import ROUND, WarmUp, warm_up
+from harness.stats.medians import relative_half_width
+from harness.stats.steady import steady_from
+
 T = TypeVar("T")
 
-#: Inputs of one settling round: enough that one slow call does not decide, few enough that a
-#: round is short.
-ROUND = 8
-#: A round that beats the best one before by less than this has settled. Above the 3.3% by which
-#: medians of equal launches differ on a shared machine.
-SETTLED = 0.05
-#: Rounds in a row that must have settled.
-QUIET_ROUNDS = 2
-#: Rounds after which warm-up ends, settled or not.
-MAX_ROUNDS = 20
+#: Blocks below which there is no 95% interval of their median, and no test of steadiness.
+MIN_BLOCKS = 6
+#: Queries of a block: LoadGen's early stopping of a median needs 11, and calls a test of fewer
+#: INVALID.
+MIN_QUERIES = 12
+#: A block of fast calls lasts this long where the inputs allow it: some scheduler ticks (4 ms).
+BLOCK_SECONDS = 0.03
+#: Disturbed blocks that are repeated, as a share of `MIN_BLOCKS`; later ones are marked and kept.
+MAX_REPEATS = MIN_BLOCKS
+#: Time of repeated inputs over that of fresh ones below which answers are taken to be cached.
+#: MLPerf's audit TEST04 compares the same two and allows 10%, on accelerators; on a CPU a repeated
+#: input also finds warmer data caches.
+CACHED = 0.5
 
 
 @dataclass(frozen=True)
-class WarmUp:
-    """What happened before the first sample."""
+class Limits:
+    """When sampling ends: precise enough, or a limit.
 
-    calls: int
-    seconds: float
-    settled: bool  # false: a limit ended it, the series may still be getting faster
-    shapes: int  # distinct shapes called at least once
-    shapes_met: int  # distinct shapes among the inputs
+    ``within`` is the relative half-width of the median's 95% interval that is asked for. No
+    fewer than ``min_samples`` and ``min_seconds``, no more than ``max_samples`` or ``max_seconds``
+    of sampling; ``min_samples`` goes before ``max_seconds``.
+    """
+
+    min_samples: int
+    max_samples: int
+    max_seconds: float
+    min_seconds: float = 0.0
+    within: float = 0.02
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Raw samples in milliseconds, in the order in which they were taken."""
+    """Samples of the steady, undisturbed blocks, and how they came about."""
 
     samples_ms: list[float]
+    blocks: list[Block]
+    steady: bool
+    first_steady: int  # index of the first block that counts
+    within: float | None  # half-width of the median's interval, relative; None: too few blocks
+    stopped: str
+    verdict: Verdict
     warm_up: WarmUp
+    unique_inputs: bool
+    repeat_ratio: float | None
+    loadgen_p50_ms: float | None
+
+    @property
+    def answers_cached(self) -> bool | None:
+        """True where repeated inputs are answered suspiciously faster; None: not looked at."""
+        return None if self.repeat_ratio is None else self.repeat_ratio < CACHED
+
+    @property
+    def disturbed_share(self) -> float:
+        """Of all blocks, those repeated included."""
+        return sum(block.disturbed for block in self.blocks) / len(self.blocks)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its part of ``timing.json``."""
+        return {
+            "latency_ms": self.samples_ms,
+            "samples": len(self.samples_ms),
+            "latency_blocks": [
+                block.as_dict(number >= self.first_steady)
+                for number, block in enumerate(self.blocks)
+            ],
+            "steady": self.steady,
+            "latency_p50_within": self.within,
+            "stopped": self.stopped,
+            "verdict": self.verdict.word,
+            "verdict_reason": self.verdict.reason,
+            "warm_up": vars(self.warm_up),
+            "unique_inputs": self.unique_inputs,
+            "repeat_ratio": self.repeat_ratio,
+            "answers_cached": self.answers_cached,
+            "disturbed_share": self.disturbed_share,
+            "loadgen_p50_ms": self.loadgen_p50_ms,
+        }
 
 
 def measure_latency(
@@ -49,70 +105,208 @@ def measure_latency(
     inputs: Sequence[T],
     *,
     seed: int,
-    min_samples: int,
-    max_samples: int,
-    max_seconds: float,
-    shape: Callable[[T], Hashable] = lambda _: None,
+    limits: Limits,
+    shapes: Sequence[Hashable] | None = None,
+    sizes: np.ndarray | None = None,
+    watch: Watch = no_watch,
 ) -> Latency:
-    """Time ``call`` on single inputs, drawn by ``seed``, in a closed loop.
+    """Time ``call`` on single inputs, closed loop, in blocks drawn by ``seed``.
 
-    Sampling ends at ``max_samples``, or once ``max_seconds`` have passed and at least
-    ``min_samples`` are taken; when the inputs run out they begin anew. Warm-up has its own
-    ``max_seconds``. ``shape`` tells which inputs share a compiled program or an allocation: each
-    shape is called once before the first sample, as far as the time allows.
+    ``sizes`` (one number an input, its length) makes blocks alike. ``shapes`` (one an input) tell
+    which share a compiled program or an allocation: each shape is called once before the first
+    sample, as far as ``max_seconds`` allow. Inputs of the warm-up are not measured where there are
+    enough others, so that a runtime which remembers answers has none ready.
     """
     if not inputs:
         raise ValueError("there is no input to time")
-    order = np.random.default_rng(seed).permutation(len(inputs))[:max_samples]
-    drawn = [inputs[i] for i in order]
-    warm = warm_up(call, drawn, max_seconds=max_seconds, shape=shape)
-    samples: list[float] = []
+    if sizes is None:
+        sizes = np.ones(len(inputs))
+    if shapes is None:
+        shapes = [None] * len(inputs)
+    warming, measured = _parted(shapes, seed)
     with no_garbage_collection():
-        begin = time.perf_counter_ns()
-        limit = begin + int(max_seconds * 1e9)
-        while len(samples) < max_samples:
-            item = drawn[len(samples) % len(drawn)]
+        first = [inputs[i] for i in warming]
+        warm = warm_up(
+            call, first, shapes=[shapes[i] for i in warming], max_seconds=limits.max_seconds
+        )
+        cost = _cost(call, first[:ROUND])
+        del first
+        draw = Draw(measured, sizes, _queries(cost, limits, len(measured)), seed)
+        apart = not set(warming) & set(measured.tolist())
+        ratio = _repeat_ratio(call, inputs, draw) if apart else None
+        blocks: list[Block] = []
+        verdicts: list[Verdict] = []
+        medians: list[float] = []
+        watch()
+        while True:
+            block, verdict, median = _block(call, inputs, draw, limits)
+            host, disturbed = watch()
+            repeats = sum(b.repeated for b in blocks)
+            blocks.append(
+                Block(
+                    block.samples_ms,
+                    block.seconds,
+                    disturbed,
+                    disturbed and repeats < MAX_REPEATS,
+                    host,
+                )
+            )
+            if not blocks[-1].repeated:
+                verdicts.append(verdict)
+                medians.append(median)
+            state = _state(blocks)
+            if stopped := _stop(state, limits):
+                break
+    return Latency(
+        samples_ms=state.samples,
+        blocks=blocks,
+        steady=state.steady,
+        first_steady=state.first,
+        within=state.within,
+        stopped=stopped,
+        verdict=_together(verdicts),
+        warm_up=warm,
+        unique_inputs=apart and not draw.repeats,
+        repeat_ratio=ratio,
+        loadgen_p50_ms=statistics.median(medians),
+    )
+
+
+@dataclass(frozen=True)
+class _State:
+    samples: list[float]
+    seconds: float  # of all blocks that were not repeated
+    taken: int  # samples of these
+    steady: bool
+    first: int
+    within: float | None
+
+
+def _state(blocks: Sequence[Block]) -> _State:
+    """What the blocks so far amount to: the steady part, or all where there is none."""
+    counted = [(number, block) for number, block in enumerate(blocks) if not block.repeated]
+    start = steady_from([block.median_ms for _, block in counted], MIN_BLOCKS)
+    kept = counted[start or 0 :]
+    return _State(
+        samples=[sample for _, block in kept for sample in block.samples_ms],
+        seconds=sum(block.seconds for _, block in counted),
+        taken=sum(len(block.samples_ms) for _, block in counted),
+        steady=start is not None,
+        first=kept[0][0] if kept else len(blocks),
+        within=relative_half_width([block.median_ms for _, block in kept]),
+    )
+
+
+def _stop(state: _State, limits: Limits) -> str:
+    """Why sampling ends here; empty: it goes on."""
+    if not state.samples:
+        return ""
+    if (
+        state.steady
+        and state.within is not None
+        and state.within <= limits.within
+        and len(state.samples) >= limits.min_samples
+        and state.seconds >= limits.min_seconds
+    ):
+        return "interval"
+    if state.taken >= limits.max_samples:
+        return "max_samples"
+    if state.seconds >= limits.max_seconds and state.taken >= limits.min_samples:
+        return "max_seconds"
+    return ""
+
+
+def _parted(shapes: Sequence[Hashable], seed: int) -> tuple[list[int], np.ndarray]:
+    """(indices to warm up with, indices to measure): apart where half of the inputs stay to be
+    measured, else the same."""
+    order = np.random.default_rng(seed).permutation(len(shapes))
+    firsts = {shapes[i]: int(i) for i in reversed(order)}
+    warming = list(dict.fromkeys([*(int(i) for i in order[:ROUND]), *firsts.values()]))
+    if len(warming) * 2 <= len(shapes):
+        return warming, np.setdiff1d(order, warming)
+    return warming, order
+
+
+def _cost(call: Callable[[T], object], inputs: Sequence[T]) -> float:
+    """Seconds of a call, the median of a few."""
+    costs = []
+    for item in inputs:
+        start = time.perf_counter()
+        call(item)
+        costs.append(time.perf_counter() - start)
+    return statistics.median(costs)
+
+
+def _queries(cost: float, limits: Limits, inputs: int) -> int:
+    """Queries of a block: long enough to mean something, `MIN_BLOCKS` of them within the limits."""
+    wanted = max(MIN_QUERIES, int(BLOCK_SECONDS / max(cost, 1e-9)))
+    most = max(1, min(limits.max_samples, inputs) // MIN_BLOCKS)
+    return min(wanted, max(most, min(MIN_QUERIES, limits.max_samples, inputs)))
+
+
+def _block(
+    call: Callable[[T], object], inputs: Sequence[T], draw: Draw, limits: Limits
+) -> tuple[Block, Verdict, float]:
+    """One LoadGen test over the next inputs; its samples, verdict, and LoadGen's own median.
+
+    LoadGen issues each input once (``performance_issue_unique``). Samples are the call's own time;
+    LoadGen's median holds the way there and back too.
+    """
+    chosen = [inputs[i] for i in draw.block()]
+    clock = time.perf_counter_ns
+    stamps: list[tuple[int, int]] = []
+    record = stamps.append
+
+    def answer(index: int) -> None:
+        item = chosen[index]
+        start = clock()
+        call(item)
+        record((start, clock()))
+
+    result = run_test(
+        System(answer),
+        len(chosen),
+        scenario="SingleStream",
+        settings={
+            "performance_issue_unique": True,
+            "min_query_count": len(chosen),
+            "max_query_count": len(chosen),
+            "min_duration_ms": int(limits.min_seconds / MIN_BLOCKS * 1e3),
+            "single_stream_target_latency_percentile": 0.5,
+        },
+    )
+    samples = [(end - start) / 1e6 for start, end in stamps]
+    seconds = (stamps[-1][1] - stamps[0][0]) / 1e9
+    return Block(samples, seconds), result.verdict, result.percentile_ms(50) or 0.0
+
+
+def _repeat_ratio(call: Callable[[T], object], inputs: Sequence[T], draw: Draw) -> float | None:
+    """Least time of fresh inputs' second calls over that of their first ones.
+
+    The least, because a busy neighbour only ever adds: medians of eight calls can differ by a
+    factor on a crowded machine. None where fresh inputs are too few.
+    """
+    fresh = draw.block()[:ROUND]
+    if draw.repeats or len(fresh) < ROUND:
+        return None
+    rounds = []
+    for _ in range(2):
+        times = []
+        for index in fresh:
+            item = inputs[index]
             start = time.perf_counter_ns()
             call(item)
-            end = time.perf_counter_ns()
-            samples.append((end - start) / 1e6)
-            if end >= limit and len(samples) >= min_samples:
-                break
-    return Latency(samples, warm)
+            times.append(time.perf_counter_ns() - start)
+        rounds.append(min(times))
+    return rounds[1] / rounds[0]
 
 
-def warm_up(
-    call: Callable[[T], object],
-    inputs: Sequence[T],
-    *,
-    max_seconds: float,
-    shape: Callable[[T], Hashable],
-) -> WarmUp:
-    """Call each shape once, then the same few inputs until their time no longer falls.
-
-    Rounds repeat the same inputs because inputs differ in length: only equal work can tell
-    whether the series has settled.
-    """
-    begin = time.perf_counter()
-    firsts = list({shape(item): item for item in reversed(inputs)}.values())
-    seen = 0
-    for item in firsts:
-        if seen and time.perf_counter() - begin > max_seconds:
-            break
-        call(item)
-        seen += 1
-    calls, best, quiet = seen, float("inf"), 0
-    for _ in range(MAX_ROUNDS):
-        start = time.perf_counter()
-        for item in inputs[:ROUND]:
-            call(item)
-        seconds = time.perf_counter() - start
-        calls += len(inputs[:ROUND])
-        quiet = quiet + 1 if seconds > best * (1 - SETTLED) else 0
-        best = min(best, seconds)
-        if quiet >= QUIET_ROUNDS or time.perf_counter() - begin > max_seconds:
-            break
-    return WarmUp(calls, time.perf_counter() - begin, quiet >= QUIET_ROUNDS, seen, len(firsts))
+def _together(verdicts: Sequence[Verdict]) -> Verdict:
+    """VALID where every block is; else the first reason, and how many share that fate."""
+    bad = [verdict for verdict in verdicts if not verdict.valid]
+    if not bad:
+        return Verdict(True)
+    return Verdict(False, f"{len(bad)} of {len(verdicts)} blocks: {bad[0].reason}")
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 ``SPEC.json``: ``runtime`` (a registered name), ``artifact`` and ``exports`` (folders), ``device``,
 ``threads``, ``inputs`` (a file of `harness.data.arrays`), ``timing`` (the fields of
-`harness.suite.Timing`), ``seed``. Writes ``host.json`` and, last, ``timing.json`` into OUT.
+`harness.suite.Timing`), ``seed``; perhaps ``started_ns`` (the parent's monotonic clock when it
+started us) and ``scenarios`` (default: single-stream and offline). Writes ``host.json`` and, last,
+``timing.json`` into OUT.
 
 Exit status 0: measured; 1: failed; 2: the request is wrong; 3: unsupported here. The reason is the
 last line on stderr. Nothing here may import numpy or a framework before `main` has set the
@@ -11,31 +13,33 @@ environment from which they size their thread pools.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from harness.backends.base import Batch, Predictor
+    from harness.backends.base import Predictor, Runtime
+    from harness.measure.blocks import Watch
     from harness.tasks.base import Encoded
 
 FAILED, WRONG_REQUEST, UNSUPPORTED = 1, 2, 3
 
-#: Read once by OpenMP, MKL and OpenBLAS, when they load.
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+#: Raised when a key of ``timing.json`` changes its meaning; boards and plans do not mix versions.
+#: 2: LoadGen's scenarios in blocks of unique inputs, percentiles by Weibull's position.
+TIMING_VERSION = 2
 
-#: Percentiles that are reported, where the samples carry them.
-_PERCENTILES = {"latency_p50_ms": 0.5, "latency_p90_ms": 0.9, "latency_p99_ms": 0.99}
+#: What a launch looks at after the clock has stopped, each a pass of its own so that it cannot
+#: disturb the timing: functions of (predictor, inputs, specification) that give keys of
+#: ``timing.json``, as ``module:function``.
+FURTHER_PASSES: tuple[str, ...] = ()
 
 
 def main(arguments: list[str]) -> int:
     from harness.errors import RequestError, Unsupported
+    from harness.measure.pinning import set_thread_pools
     from harness.records.files import read_json
 
     if len(arguments) != 2:
@@ -45,8 +49,7 @@ def main(arguments: list[str]) -> int:
     if spec is None:
         print(f"{arguments[0]}: no readable JSON object", file=sys.stderr)
         return WRONG_REQUEST
-    for name in _THREAD_VARIABLES:
-        os.environ[name] = str(spec["threads"])
+    set_thread_pools(spec["threads"])
     try:
         launch(spec, Path(arguments[1]))
     except Unsupported as error:
@@ -64,40 +67,105 @@ def main(arguments: list[str]) -> int:
 def launch(spec: dict[str, Any], out: Path) -> None:
     """Measure as ``spec`` says and write the records into ``out``."""
     from harness import registry
-    from harness.data.arrays import load_encoded
-    from harness.measure.host import host_facts
+    from harness.measure.host import host_facts, load_average
     from harness.measure.memory import peak_memory_mb
+    from harness.measure.pinning import pinned
     from harness.records.files import write_json
 
+    load = load_average()  # before our own work shows in it
+    runtime: Runtime = registry.runtimes.get(spec["runtime"])()
+    with pinned(spec["threads"]) as cores:
+        predictor, encoded, timing = start(runtime, spec)
+        timing |= asked_and_observed(runtime, spec, predictor, cores)
+        with others_at_work() as others:
+            timing |= measure(
+                predictor, encoded, spec["timing"], spec["seed"], make_watch(spec),
+                spec.get("scenarios", DEFAULT_SCENARIOS),
+            )  # fmt: skip
+        timing |= others | {
+            "peak_memory_mb": peak_memory_mb(),
+            "peak_memory_basis": "peak resident set of the process",
+        }
+        for name in FURTHER_PASSES:
+            timing |= _function(name)(predictor, encoded, spec)
+    timing |= {key: spec[key] for key in ("runtime", "device", "seed")}
+    timing["timing_version"] = TIMING_VERSION
+    # only now: these facts take time that a user would not wait for before the first answer
+    host = host_facts(spec["threads"], timing["observed"].get("threads"))
+    host["load"] = load
+    write_json(out / "host.json", host)
+    write_json(out / "timing.json", timing)
+
+
+def start(runtime: Runtime, spec: dict[str, Any]) -> tuple[Predictor, Encoded, dict[str, Any]]:
+    """Load, and answer once: the cold start.
+
+    ``load_seconds`` includes the framework's import, as this process had imported nothing of it;
+    ``first_answer_seconds`` counts from the start of the process.
+    """
+    import numpy as np
+
+    from harness.backends.base import pad
+    from harness.data.arrays import load_encoded
+    from harness.measure.cold_start import seconds_since_start
+    from harness.measure.memory import peak_memory_mb
+    from harness.measure.observed import check_batch
+
     encoded = load_encoded(Path(spec["inputs"]))
-    host = host_facts(spec["threads"])  # before our own work shows in the load average
-    runtime = registry.runtimes.get(spec["runtime"])()
-    start = time.perf_counter()
+    first = pad(encoded, np.array([len(encoded) // 2]))
+    before_mb = peak_memory_mb()
+    begin = time.perf_counter()
     predictor = runtime.load(
         Path(spec["artifact"]),
         Path(spec["exports"]),
         device=spec["device"],
         threads=spec["threads"],
     )
-    load_seconds = time.perf_counter() - start
-    check_threads(spec["threads"], predictor.observed())
-    with others_at_work() as others:
-        timing = measure(predictor, encoded, spec["timing"], spec["seed"])
-    observed = predictor.observed()
-    host["threads_observed"] = observed.get("threads")
-    timing |= {
-        # into a process that had imported nothing of the framework, so its import is part of it
-        "load_seconds": load_seconds,
-        "peak_memory_mb": peak_memory_mb(),
-        "peak_memory_basis": "peak resident set of the process",
-        "observed": observed,
-        **others,
-        "runtime": spec["runtime"],
-        "device": spec["device"],
-        "seed": spec["seed"],
+    loaded = time.perf_counter()
+    logits = predictor.predict(first)
+    answered = time.perf_counter()
+    facts = {
+        "first_answer_seconds": seconds_since_start(spec.get("started_ns")),
+        "load_seconds": loaded - begin,
+        "first_call_ms": (answered - loaded) * 1e3,
+        "idle_memory_mb": before_mb,
     }
-    write_json(out / "host.json", host)
-    write_json(out / "timing.json", timing)
+    check_batch(1, len(logits))
+    return predictor, encoded, facts
+
+
+def asked_and_observed(
+    runtime: Runtime, spec: dict[str, Any], predictor: Predictor, cores: list[int] | None
+) -> dict[str, Any]:
+    """``asked``, ``observed`` and ``notes`` on differences; an error where one decides.
+
+    After the first answer: some libraries start their threads with their first work.
+    """
+    from harness.measure import observed as check
+
+    observed = predictor.observed()
+    check.check_threads(spec["threads"], observed)
+    check.check_device(spec["device"], observed)
+    pools = check.thread_pools()
+    asked = {
+        "device": spec["device"],
+        "dtype": runtime.dtype,
+        "threads": spec["threads"],
+        "cores": cores,
+        "batch_size": 1,
+    }
+    return {
+        "asked": asked,
+        "observed": observed | ({"pools": pools} if pools else {}),
+        "notes": check.notes(asked, observed, pools),
+    }
+
+
+def make_watch(spec: dict[str, Any]) -> Watch:
+    """What looks at the host between blocks."""
+    from harness.measure.blocks import no_watch
+
+    return no_watch
 
 
 @contextmanager
@@ -117,78 +185,39 @@ def others_at_work() -> Iterator[dict[str, float | None]]:
         facts["others_busy_cores"] = max(0.0, others) / (time.perf_counter() - start)
 
 
-def check_threads(asked: int, observed: dict[str, Any]) -> None:
-    """A timing with other threads than asked for answers another question: an error."""
-    if observed.get("threads") != asked:
-        raise RuntimeError(
-            f"{asked} threads were asked for, but {observed.get('threads')} are observed"
-        )
+#: What suites measure.
+DEFAULT_SCENARIOS = ("single-stream", "offline")
 
 
 def measure(
-    predictor: Predictor, encoded: Encoded, timing: dict[str, Any], seed: int
+    predictor: Predictor,
+    encoded: Encoded,
+    timing: dict[str, Any],
+    seed: int,
+    watch: Watch,
+    scenarios: tuple[str, ...] | list[str] = DEFAULT_SCENARIOS,
 ) -> dict[str, Any]:
-    """First call, latency and throughput of a loaded predictor: the body of ``timing.json``."""
-    import numpy as np
-
-    from harness.backends.base import pad, sorted_batches
-    from harness.measure.latency import measure_latency
-    from harness.measure.throughput import best, measure_throughput
-
-    singles = [pad(encoded, np.array([i])) for i in range(len(encoded))]
-    start = time.perf_counter()
-    predictor.predict(singles[len(singles) // 2])
-    first_call_ms = (time.perf_counter() - start) * 1e3
-    latency = measure_latency(
-        predictor.predict,
-        singles,
-        seed=seed,
-        min_samples=timing["min_samples"],
-        max_samples=timing["max_samples"],
-        max_seconds=timing["max_seconds"],
-        shape=_length,
-    )
-    points = []
-    for batch_size in dict.fromkeys(min(size, len(encoded)) for size in timing["batch_sizes"]):
-        features: list[np.ndarray] = list(sorted_batches(encoded, batch_size))
-        points.append(
-            measure_throughput(
-                predictor.predict,
-                [pad(encoded, chosen) for chosen in features],
-                [len(chosen) for chosen in features],
-                batch_size=batch_size,
-                seconds=timing["sweep_seconds"],
-            )
-        )
-    top = best(points)
-    return {
-        "first_call_ms": first_call_ms,
-        "latency_ms": latency.samples_ms,
-        "samples": len(latency.samples_ms),
-        **percentiles(latency.samples_ms),
-        "warm_up": vars(latency.warm_up),
-        "throughput": [vars(point) for point in points],
-        "throughput_per_s": top.examples_per_s if top else None,
-        "best_batch_size": top.batch_size if top else None,
-        "inputs": len(encoded),
-    }
-
-
-def percentiles(samples_ms: list[float]) -> dict[str, Any]:
-    """p50, p90 and p99 in ms; None, with the reason, where there are too few samples."""
-    from harness.measure.percentiles import percentile
-
-    facts: dict[str, Any] = {}
-    for name, q in _PERCENTILES.items():
-        facts[name], needed = percentile(samples_ms, q)
-        if facts[name] is None:
-            facts[f"{name}_reason"] = f"{len(samples_ms)} samples; a 95% upper bound needs {needed}"
+    """The scenarios asked for, one after the other: most of the body of ``timing.json``."""
+    facts: dict[str, Any] = {"inputs": len(encoded), "scenarios": list(scenarios)}
+    for name in scenarios:
+        facts |= _function(SCENARIOS[name])(predictor, encoded, timing, seed, watch)
     return facts
 
 
-def _length(batch: Batch) -> int:
-    """Padded length, which decides what compilers and allocators see; 0 for raw text."""
-    return batch["input_ids"].shape[1] if "input_ids" in batch else 0
+#: Scenario to the function that measures it, given (predictor, inputs, timing, seed, watch).
+SCENARIOS = {
+    "single-stream": "harness.measure.scenarios:single_stream",
+    "offline": "harness.measure.scenarios:offline",
+    "server": "harness.measure.scenarios:server",
+}
+
+
+def _function(name: str) -> Callable[..., dict[str, Any]]:
+    from importlib import import_module
+
+    module, _, function = name.partition(":")
+    found: Callable[..., dict[str, Any]] = getattr(import_module(module), function)
+    return found
 
 
 def _say(error: Exception, status: int) -> int:

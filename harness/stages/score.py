@@ -20,8 +20,9 @@ from harness.stages.fetch import model_folder
 from harness.stages.job import Job
 from harness.tasks.base import Task
 
-#: Features kept for the timing process: more than the most latency samples asked by default.
-TIMING_FEATURES = 512
+#: Features kept for the timing process: the most latency samples by default, a warm-up input of
+#: each length and a few to repeat, so that no measured input is met twice.
+TIMING_FEATURES = 1024
 
 
 def score(job: Job, progress: Progress) -> dict[str, Any]:

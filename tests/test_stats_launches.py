@@ -1,0 +1,98 @@
+"""Intervals of medians and over launches, and whether a series has settled, on known series."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness.stats.launches import launch_interval, launch_ratio
+from harness.stats.medians import median_interval, relative_half_width
+from harness.stats.steady import changepoint, settled, steady_from, trend_p
+
+
+def test_the_median_of_six_lies_between_the_smallest_and_the_largest():
+    assert median_interval([5, 1, 4, 2, 6, 3]) == (1, 6)
+    assert median_interval([1, 2, 3, 4, 5]) is None
+    assert relative_half_width([9, 10, 10, 10, 10, 11]) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("n", [6, 9, 16, 25, 40])
+def test_the_median_interval_is_that_of_the_sign_test(n):
+    """An independent construction: the binomial's quantile function."""
+    k = int(stats.binom.ppf(0.025, n, 0.5))
+    if stats.binom.cdf(k - 1, n, 0.5) > 0.025:
+        k -= 1
+    assert median_interval(range(1, n + 1)) == (k, n + 1 - k)
+
+
+def test_the_median_interval_covers_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(1000):
+        low, high = median_interval(rng.lognormal(0, 0.5, 15))
+        hits += low <= 1.0 <= high
+    assert 0.94 < hits / 1000 < 0.99
+
+
+def test_a_launch_interval_is_t_on_the_log_scale():
+    found = launch_interval([10.0, 10.5, 11.0])
+    logs = np.log([10.0, 10.5, 11.0])
+    low, high = stats.t.interval(0.95, 2, logs.mean(), stats.sem(logs))
+    assert (found.low, found.high) == pytest.approx((math.exp(low), math.exp(high)))
+    assert found.centre == pytest.approx(stats.gmean([10.0, 10.5, 11.0]))
+
+
+def test_one_launch_has_no_interval_and_none_has_no_figure():
+    found = launch_interval([7.0])
+    assert (found.centre, found.low, found.high) == (pytest.approx(7.0), None, None)
+    assert launch_interval([]) is None
+    assert launch_interval([1.0, 0.0]) is None
+
+
+def test_a_ratio_over_launches_is_welchs():
+    base, head = [10.0, 10.4, 9.8, 10.1], [12.0, 12.9, 11.5]
+    found = launch_ratio(base, head)
+    expected = stats.ttest_ind(np.log(head), np.log(base), equal_var=False)
+    assert found.p_value == pytest.approx(expected.pvalue)
+    interval = expected.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx(
+        (math.exp(interval.low), math.exp(interval.high))
+    )
+    assert launch_ratio([1.0], [1.0, 2.0]) is None
+    assert launch_ratio([2.0, 2.0], [2.0, 2.0]).p_value == 1.0
+
+
+def test_trend_p_is_kendalls():
+    rng = np.random.default_rng(3)
+    for values in (rng.permutation(12) for _ in range(20)):
+        exact = stats.kendalltau(range(12), values, method="exact").pvalue
+        assert trend_p(values.tolist()) == pytest.approx(exact, abs=0.01)
+    assert trend_p([1.0] * 8) == 1.0
+
+
+def test_a_changepoint_is_found_where_it_is():
+    at, p = changepoint([10, 11, 10.5, 10.2, 11.1, 10.1, 10.3, 5, 5.1, 5.2, 4.9, 5.3, 5.05, 4.8])
+    assert at == 7 and p < 0.02
+
+
+def test_noise_is_settled_and_drift_is_not():
+    rng = np.random.default_rng(2)
+    verdicts = [settled(rng.lognormal(0, 0.03, 12).tolist()) for _ in range(300)]
+    assert np.mean(verdicts) > 0.97
+    drift = [
+        settled((np.linspace(1, 1.3, 12) * rng.lognormal(0, 0.03, 12)).tolist()) for _ in range(300)
+    ]
+    assert np.mean(drift) < 0.05
+    assert settled(np.linspace(1, 1.01, 30).tolist())  # significant, but nobody minds
+
+
+def test_warm_up_is_cut_off_and_a_slope_has_no_steady_part():
+    slow_start = [3.0, 2.0, 1.5, 1.0, 1.01, 0.99, 1.0, 1.02, 0.98, 1.0, 0.99]
+    first = steady_from(slow_start)
+    assert first is not None and 1 <= first <= 3
+    assert steady_from([1.1**i for i in range(12)]) is None
+    assert steady_from([1.0] * 5) is None
+    assert steady_from([1.0] * 6) == 0
