@@ -29,7 +29,7 @@ def check_batch(asked: int, answered: int) -> None:
 def thread_pools() -> dict[str, int]:
     """Threads of the native pools in this process, as threadpoolctl reads them: ``openmp``,
     ``blas``. Pools that no library has loaded are not there."""
-    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_info
 
     pools: dict[str, int] = {}
     for pool in threadpool_info():
