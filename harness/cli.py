@@ -326,7 +326,7 @@ def tune(args: argparse.Namespace) -> int:
 
 def _doctor(commands: Any) -> None:
     _command(
-        commands, "doctor", "say which frameworks, devices and threads work here",
+        commands, "doctor", "say what works here, what can be measured, and what disturbs",
         "harness doctor", doctor, results=False,
     )  # fmt: skip
 

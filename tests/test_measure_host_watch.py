@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from harness.measure.host_state import TICKS_PER_SECOND, read_counters
-from harness.measure.host_watch import Block, HostWatch, between, reasons
+from harness.measure.host_watch import OTHERS_CORES, Block, HostWatch, between, reasons
 from harness.measure.reference_speed import (
     NEUTRAL,
     NEUTRAL_SIZE,
@@ -190,13 +190,25 @@ def test_a_latency_in_products_does_not_depend_on_the_hosts_speed() -> None:
 
 @needs_proc
 def test_looking_is_short_and_belongs_to_no_block() -> None:
-    """A look between two blocks takes less than the time it watches, even on a busy machine."""
+    """In CPU time, which a busy machine stretches little: 3 ms where nobody disturbs."""
     watch = HostWatch()
     watch.begin()
-    times = []
+    used, start = time.process_time(), time.perf_counter()
     for _ in range(10):
-        start = time.perf_counter()
         watch.end_block()
-        times.append(time.perf_counter() - start)
-    assert sorted(times)[2] < 0.03
-    assert sum(b.seconds for b in watch.blocks) < sum(times)
+    assert (time.process_time() - used) / 10 < 0.03
+    assert sum(b.seconds for b in watch.blocks) < time.perf_counter() - start
+
+
+@needs_proc
+@pytest.mark.skipif((os.cpu_count() or 1) > 10, reason="a larger share counts on more cores")
+def test_blocks_too_short_to_tell_apart_share_the_verdict_of_the_whole() -> None:
+    watch = HostWatch()
+    watch.begin()
+    for _ in range(3):
+        watch.end_block()
+    watch.finish()
+    whole = watch.summary()
+    assert whole["others_busy_cores"] is not None
+    if whole["others_busy_cores"] > OTHERS_CORES:  # a neighbour, right now
+        assert all("other processes" in block.reasons for block in watch.blocks)

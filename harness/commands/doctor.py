@@ -37,12 +37,14 @@ _PROBE_TIMEOUT_SECONDS = 120
 
 
 def examine(args: argparse.Namespace) -> int:
+    from harness.commands.doctor_host import lines, measuring
     from harness.measure.host import available_cores, host_facts
     from harness.sources import default_cache
 
     facts: dict[str, Any] = {
         "host": host_facts(available_cores()),
         "cache": str(default_cache()),
+        "measuring": measuring(),
         "frameworks": {name: _probe(code) for name, code in _PROBES.items()},
         "registered": {
             r.noun: r.names() for r in (registry.tasks, registry.backends, registry.runtimes)
@@ -62,6 +64,8 @@ def examine(args: argparse.Namespace) -> int:
             print(f"  {name:12} " + ", ".join(f"{k} {v}" for k, v in found.items()))
     for noun, names in facts["registered"].items():
         print(f"  {noun + 's':12} {', '.join(names)}")
+    for line in lines(facts["measuring"]):
+        print(line)
     return 0
 
 

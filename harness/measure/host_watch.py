@@ -36,6 +36,9 @@ OTHERS_SHARE = 0.02
 #: Counters of /proc move in ticks of 10 ms, and a process is charged a whole one: fewer than this
 #: many are no evidence, however short the block.
 LEAST_TICKS = 5
+#: Seconds in which that many ticks are `OTHERS_CORES`. Shorter blocks cannot be told apart: they
+#: share the verdict of the whole measurement, which is watched for at least this long.
+LEAST_SECONDS = 0.25
 #: Share of the machine's core time given to other guests: above it, more than the 2% to which a
 #: median's interval is asked to be narrow.
 STEAL_SHARE = 0.02
@@ -148,11 +151,14 @@ class HostWatch:
         self._speeds: dict[str, list[float]] = {p.name: [] for p in self._products}
         self._levels: list[dict[str, Any]] = []
         self._begun: tuple[Counters, float] | None = None
+        self._first: tuple[Counters, float] | None = None
+        self._whole: Block | None = None
 
     def begin(self) -> None:
         """Before the first block, or after a pause that is to be in none."""
         self._look()
         self._begun = read_counters(self._root), time.perf_counter()
+        self._first = self._first or self._begun
 
     def end_block(self) -> Block:
         """After a block; the next one begins when this returns.
@@ -176,6 +182,16 @@ class HostWatch:
         self._begun = read_counters(self._root), time.perf_counter()
         return block
 
+    def finish(self) -> None:
+        """After the last block: judge the whole, waiting where it was too short for a judgement."""
+        if self._first is None:
+            return
+        counters, start = self._first
+        time.sleep(max(0.0, LEAST_SECONDS - (time.perf_counter() - start)))
+        now, seconds = read_counters(self._root), time.perf_counter() - start
+        whole = between(counters, now, seconds, self._cores, self._threads)
+        self._whole = replace(whole, reasons=reasons(whole, {}, self._cores))
+
     def _look(self) -> list[str]:
         """Reference speeds, levels, and why the GPU is slowed down now."""
         for product in self._products:
@@ -192,9 +208,14 @@ class HostWatch:
 
     @property
     def blocks(self) -> list[Block]:
-        """All blocks, judged by the best reference speed of the whole launch."""
+        """All blocks, judged by the best reference speed of the whole launch; blocks that were
+        too short together are judged by the whole, where `finish` has been called."""
         best = self._best()
-        return [replace(b, reasons=reasons(b, best, self._cores)) for b in self._blocks]
+        found = [replace(b, reasons=reasons(b, best, self._cores)) for b in self._blocks]
+        if self._whole is None or sum(b.seconds for b in found) >= LEAST_SECONDS:
+            return found
+        shared = self._whole.reasons
+        return [replace(b, reasons=tuple(dict.fromkeys(b.reasons + shared))) for b in found]
 
     @property
     def neutral_speed(self) -> float:
@@ -223,7 +244,9 @@ class HostWatch:
                 if s
             },
             **{
-                key: _mean([getattr(block, key) for block in blocks])
+                key: getattr(self._whole, key)
+                if self._whole is not None
+                else _mean([getattr(block, key) for block in blocks])
                 for key in ("others_busy_cores", "steal_share", "switches_per_s",
                             "throttled_share", "waiting_share")
             },

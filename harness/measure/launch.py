@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.backends.base import Predictor, Runtime
     from harness.measure.blocks import Watch
+    from harness.measure.launch_passes import BlockWatch
     from harness.tasks.base import Encoded
 
 FAILED, WRONG_REQUEST, UNSUPPORTED = 1, 2, 3
@@ -34,7 +35,11 @@ TIMING_VERSION = 2
 #: What a launch looks at after the clock has stopped, each a pass of its own so that it cannot
 #: disturb the timing: functions of (predictor, inputs, specification) that give keys of
 #: ``timing.json``, as ``module:function``.
-FURTHER_PASSES: tuple[str, ...] = ()
+FURTHER_PASSES: tuple[str, ...] = (
+    "harness.measure.launch_passes:peaks",
+    "harness.measure.launch_passes:energy",
+    "harness.measure.launch_passes:memory",
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -77,11 +82,13 @@ def launch(spec: dict[str, Any], out: Path) -> None:
     with pinned(spec["threads"]) as cores:
         predictor, encoded, timing = start(runtime, spec)
         timing |= asked_and_observed(runtime, spec, predictor, cores)
+        watch = make_watch(spec, predictor, encoded)
         with others_at_work() as others:
             timing |= measure(
-                predictor, encoded, spec["timing"], spec["seed"], make_watch(spec),
+                predictor, encoded, spec["timing"], spec["seed"], watch,
                 spec.get("scenarios", DEFAULT_SCENARIOS),
             )  # fmt: skip
+        timing |= watch.facts(timing.get("latency_p50_ms"))
         timing |= others | {
             "peak_memory_mb": peak_memory_mb(),
             "peak_memory_basis": "peak resident set of the process",
@@ -161,11 +168,17 @@ def asked_and_observed(
     }
 
 
-def make_watch(spec: dict[str, Any]) -> Watch:
-    """What looks at the host between blocks."""
-    from harness.measure.blocks import no_watch
+def make_watch(spec: dict[str, Any], predictor: Predictor, encoded: Encoded) -> BlockWatch:
+    """What looks at the host between blocks; after a look the model is called once, untimed."""
+    import numpy as np
 
-    return no_watch
+    from harness.backends.base import pad
+    from harness.measure.host_watch import HostWatch
+    from harness.measure.launch_passes import BlockWatch
+
+    gpu = int(spec["device"].partition(":")[2] or 0) if spec["device"] != "cpu" else None
+    first = pad(encoded, np.array([len(encoded) // 2]))
+    return BlockWatch(HostWatch(threads=spec["threads"], gpu=gpu), lambda: predictor.predict(first))
 
 
 @contextmanager

@@ -22,6 +22,14 @@ class TorchPredictor(Predictor):
             tensors = {n: torch.from_numpy(a).to(self._device) for n, a in batch.items()}
             return self._model(**tensors).float().cpu().numpy()
 
+    def device_memory(self) -> dict[str, float]:
+        if self._device == "cpu":
+            return {}
+        return {
+            "allocated_mb": torch.cuda.max_memory_allocated(self._device) / 1e6,
+            "reserved_mb": torch.cuda.max_memory_reserved(self._device) / 1e6,
+        }
+
     def observed(self) -> dict[str, Any]:
         parameter = next(self._model.parameters())
         return {

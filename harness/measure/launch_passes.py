@@ -1,0 +1,105 @@
+"""What a launch measures beside the clock: the watch over its blocks, and passes of their own.
+
+Every pass is a function of (predictor, inputs, specification) that gives keys of ``timing.json``.
+They come after the timing, in the same process, except memory, which has a process of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from harness.measure.energy import energy_source
+from harness.measure.host_watch import HostWatch
+
+if TYPE_CHECKING:
+    from harness.backends.base import Predictor
+    from harness.tasks.base import Encoded
+
+#: Seconds of each precision's matrix product: some dozen products of 1,024 rows.
+PEAK_SECONDS = 0.2
+#: Seconds of work whose energy is taken: NVML's counter moves every 20 to 100 ms, so that this many
+#: hold 20 steps or more.
+ENERGY_SECONDS = 2.0
+
+
+class BlockWatch:
+    """A `HostWatch` as the load generator's blocks call it: before the first, after every one."""
+
+    def __init__(self, watch: HostWatch, refresh: Callable[[], object] = lambda: None) -> None:
+        """``refresh`` calls the model once after every look, untimed: a look fills caches."""
+        self.watch, self._refresh = watch, refresh
+        self._begun = False
+
+    def __call__(self) -> tuple[Mapping[str, Any], bool]:
+        if not self._begun:
+            self._begun = True
+            self.watch.begin()
+            self._refresh()
+            return {}, False
+        block = self.watch.end_block()
+        self._refresh()
+        figures = {
+            "why": list(block.reasons),
+            "others_busy_cores": block.others_busy_cores,
+            "steal_share": block.steal_share,
+            "switches_per_s": block.switches_per_s,
+            "reference_flops_per_s": block.reference,
+        }
+        return {key: value for key, value in figures.items() if value is not None}, block.disturbed
+
+    def facts(self, latency_p50_ms: float | None) -> dict[str, Any]:
+        """``host_watch``, and the median latency in neutral products."""
+        if not self.watch.blocks:
+            return {}
+        self.watch.finish()
+        return {
+            "host_watch": self.watch.summary(),
+            "latency_p50_products": self.watch.relative(latency_p50_ms),
+        }
+
+
+def peaks(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) -> dict[str, Any]:
+    """Speed of the runtime's own matrix products, FLOP/s by precision."""
+    from harness import registry
+    from harness.measure.reference_speed import peak_flops_per_second
+
+    runtime = registry.runtimes.get(spec["runtime"])()
+    products = {p.dtype: p for p in runtime.products(spec["device"], spec["threads"])}
+    return {"matmul_flops_per_s": peak_flops_per_second(products, PEAK_SECONDS)}
+
+
+def energy(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) -> dict[str, Any]:
+    """Joules of 1,000 features in batches of the sweep's largest size."""
+    from harness.backends.base import pad, sorted_batches
+
+    source = energy_source(spec["device"])
+    known = bool(source.sources) or source.watts_per_core is not None
+    size = min(max(spec["timing"]["batch_sizes"], default=1), len(encoded))
+    batches = [pad(encoded, chosen) for chosen in sorted_batches(encoded, size)] if known else []
+    for batch in batches[:: max(1, len(batches) // 4)]:  # shapes that have to be met once
+        predictor.predict(batch)
+    examples, step = 0, 0
+    with source.measured() as used:
+        end = time.perf_counter() + ENERGY_SECONDS
+        # whole passes, so that long inputs and short ones have their share
+        while batches and (step % len(batches) or time.perf_counter() < end or not step):
+            predictor.predict(batches[step % len(batches)])
+            step += 1
+            examples += len(encoded) if step % len(batches) == 0 else 0
+    joules = None if used.joules is None or not examples else used.joules * 1000 / examples
+    facts: dict[str, Any] = {
+        "energy_j_per_1000": joules,
+        "energy_basis": used.basis,
+        "energy": used.as_dict() | {"examples": examples, "batch_size": size},
+    }
+    if joules is None:
+        facts["energy_j_per_1000_reason"] = used.reason or "nothing was computed"
+    return facts
+
+
+def memory(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) -> dict[str, Any]:
+    """What the parent has measured before, in a launch of its own; {} if it has not."""
+    found: dict[str, Any] = spec.get("memory") or {}
+    return found
