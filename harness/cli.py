@@ -123,6 +123,12 @@ def _seeds(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError("whole numbers separated by commas") from None
 
 
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError("a whole number above zero")
+    return int(text)
+
+
 def _run(commands: Any) -> None:
     parser = _command(
         commands, "run", "fit, score and time what a suite asks for, and render its board",
@@ -214,7 +220,7 @@ def _compare(commands: Any) -> None:
     )  # fmt: skip
     kinds = "a results folder, a baseline's name, or a git revision (REVISION or REVISION:FOLDER)"
     parser.add_argument("base", metavar="BASE", help=kinds)
-    parser.add_argument("head", metavar="HEAD", help="the same; what is judged")
+    parser.add_argument("head", metavar="HEAD", nargs="?", help="the same; what is judged")
     parser.add_argument("--suite", metavar="SUITE", help="only this suite's records")
     parser.add_argument(
         "--only", nargs="+", default=(), metavar="NAME",
@@ -239,6 +245,36 @@ def _compare(commands: Any) -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="the JSON report, to a file")
     parser.add_argument(
         "--annotations", action="store_true", help="GitHub annotations and step summary"
+    )
+    parser.add_argument(
+        "--rerun", action="store_true",
+        help="time both sides again on this host, launches taking turns (their artifacts must be "
+        "in the cache)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--launches", type=_positive, default=10, metavar="N",
+        help="--rerun, --power: launches a side; as many again confirm a suspicion (default 10)",
+    )  # fmt: skip
+    for side in ("base", "head"):
+        what = f"--rerun: {side.upper()}'s"
+        parser.add_argument(f"--{side}-python", metavar="EXE", help=f"{what} interpreter")
+        parser.add_argument(
+            f"--{side}-tree", type=Path, metavar="DIR", help=f"{what} source tree, run from there"
+        )
+        parser.add_argument(
+            f"--{side}-env", action="append", default=[], metavar="NAME=VALUE",
+            help=f"{what} environment (OMP_NUM_THREADS=1); repeat",
+        )  # fmt: skip
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="--rerun: keep its records (DIR/base, DIR/head)"
+    )
+    parser.add_argument(
+        "--power", action="store_true",
+        help="instead of a comparison: how often would BASE's rows raise false alarms, and see a "
+        "planted loss? Simulated from their own noise",
+    )  # fmt: skip
+    parser.add_argument(
+        "--repeats", type=_positive, default=200, metavar="N", help="--power: simulations each"
     )
 
 
@@ -267,6 +303,22 @@ def baseline(args: argparse.Namespace) -> int:
     from harness.commands.baseline import work_baselines
 
     return work_baselines(args)
+
+
+def _history(commands: Any) -> None:
+    parser = _command(
+        commands, "history", "follow a suite's records over the commits that changed them, and say "
+        "when something moved", "harness history nlp --page history.html", history,
+    )  # fmt: skip
+    parser.add_argument("suite", metavar="SUITE", help="a suite's name in the results folder")
+    parser.add_argument("--last", type=_positive, default=200, metavar="N", help="commits at most")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write a page with the series")
+
+
+def history(args: argparse.Namespace) -> int:
+    from harness.commands.history import show_history
+
+    return show_history(args)
 
 
 def _show(commands: Any) -> None:

@@ -19,7 +19,7 @@ FLOORS = {
     "backends": 2, "measure": 2,
     "stages": 3, "boards": 3, "compare": 3,
     "execute": 4,
-    "commands": 5, "cli": 5,
+    "commands": 5, "cli": 5, "pytest_plugin": 5,
 }  # fmt: skip
 #: where each framework may be imported
 HOMES = {

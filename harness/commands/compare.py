@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from harness.compare.finding import Report
-from harness.compare.judge import Options, compare
-from harness.compare.margins import parse_margins
-from harness.compare.places import load_side
+from harness.compare.interchange import compare_benchmarks
+from harness.compare.judge import Options, compare, join_rows
+from harness.compare.margins import margin_of, parse_margins
+from harness.compare.places import load_side, open_place
+from harness.compare.sides import Side, read_side, suites_in
 from harness.errors import RequestError
 
 REGRESSION = 3
@@ -24,11 +29,115 @@ def compare_sides(args: argparse.Namespace) -> int:
         replace=_replacements(args.replace),
         only=tuple(args.only),
     )
-    base = load_side(args.base, args.results, args.suite)
-    head = load_side(args.head, args.results, args.suite)
+    if args.power:
+        return show_power(args, options)
+    if args.head is None:
+        raise RequestError("harness compare BASE HEAD: HEAD is missing (only --power needs none)")
+    if is_benchmark(args.base) and is_benchmark(args.head):
+        margin = margin_of("latency_p50_ms", "speed", options.margins)
+        report = compare_benchmarks(Path(args.base), Path(args.head), margin, options.session_sd)
+        write_reports(args, report)
+        return REGRESSION if report.regressed else 0
+    if args.rerun:
+        base, head = _interleaved(args, options)
+    else:
+        base = load_side(args.base, args.results, args.suite)
+        head = load_side(args.head, args.results, args.suite)
     report = compare(base, head, options)
     write_reports(args, report)
     return REGRESSION if report.regressed else 0
+
+
+def is_benchmark(text: str) -> bool:
+    """A file of pytest-benchmark, or a folder of them (and of no records)."""
+    path = Path(text)
+    if path.is_dir():
+        return not suites_in(path) and any(path.glob("**/*.json"))
+    return path.is_file() and path.suffix == ".json"
+
+
+def _interleaved(args: argparse.Namespace, options: Options) -> tuple[Side, Side]:
+    """Both sides with launches that took turns on this host; kept below the results folder."""
+    from harness.execute.rerun import Arm, rerun
+    from harness.sources import default_cache
+
+    cache = default_cache()
+    arms = [
+        Arm(label, cache, python or sys.executable, tree, _environment(env))
+        for label, python, tree, env in (
+            ("BASE", args.base_python, args.base_tree, args.base_env),
+            ("HEAD", args.head_python, args.head_tree, args.head_env),
+        )
+    ]
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    with (
+        open_place(args.base, args.results) as (base_name, base_folder),
+        open_place(args.head, args.results) as (head_name, head_folder),
+        tempfile.TemporaryDirectory(prefix="harness-rerun-") as scratch,
+    ):
+        base = read_side(base_name, base_folder, args.suite)
+        head = read_side(head_name, head_folder, args.suite)
+        pairs, _, _ = join_rows(base, head, options)
+        timed = [(a, b) for a, b in pairs if a.row.ok and b.row.ok]
+        given = {**base.margins, **head.margins, **options.margins}
+        margin = math.log1p(margin_of("latency_p50_ms", "speed", given))
+        found = rerun(
+            (base, base_folder, arms[0]), (head, head_folder, arms[1]), timed, args.launches,
+            margin, Path(scratch), say,
+        )  # fmt: skip
+        if args.keep is not None:
+            shutil.copytree(scratch, args.keep, dirs_exist_ok=True)
+    return found
+
+
+def _environment(texts: list[str]) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not key or not sign:
+            raise RequestError(f"{text}: wanted NAME=VALUE, such as OMP_NUM_THREADS=1")
+        found[key] = value
+    return found
+
+
+def show_power(args: argparse.Namespace, options: Options) -> int:
+    """Alarm rate, power and inconclusive share of the rows' own noise, together."""
+    from dataclasses import asdict
+
+    from harness.compare.judge import row_name, wanted
+    from harness.compare.power import side_rates
+
+    side = load_side(args.base, args.results, args.suite)
+    rows = {key: row for key, row in side.rows.items() if wanted(row, options)}
+    given = {**side.margins, **options.margins}
+    rates = side_rates(
+        Side(side.name, rows),
+        margin_of("latency_p50_ms", "speed", given),
+        margin_of("quality", "quality", given),
+        args.repeats,
+        row_name,
+        args.launches,
+    )
+    if args.json:
+        print(json.dumps([asdict(rate) for rate in rates], indent=2))
+        return 0
+    print(f"of {args.repeats} simulated comparisons each, with the rows' own noise")
+    last = ""
+    for rate in rates:
+        if rate.what != last:
+            print(f"\n{rate.what}")
+            print("  planted             with  regression  inconclusive  equivalent  improved")
+            last = rate.what
+        loss = "points lost" if "examples" in rate.units else "% slower"
+        planted = f"{100 * rate.effect:g} {loss}" if rate.effect else "nothing"
+        print(
+            f"  {planted:14}{rate.units:>10}{rate.regression:12.1%}{rate.inconclusive:14.1%}"
+            f"{rate.equivalent:12.1%}{rate.improved:10.1%}"
+        )
+    return 0
 
 
 def write_reports(args: argparse.Namespace, report: Report) -> None:

@@ -87,16 +87,8 @@ def join_rows(
     base: Side, head: Side, options: Options
 ) -> tuple[list[tuple[SideRow, SideRow]], list[SideRow], list[SideRow]]:
     """Common rows by row_id (or by the replaced runtime), and what only one side has."""
-
-    def wanted(row: SideRow) -> bool:
-        names = {str(row.flat.get(k)) for k in ("model", "task", "runtime", "recipe", "framework")}
-        return not options.only or any(
-            name in names or (len(name) >= 4 and row.row_id.startswith(name))
-            for name in options.only
-        )
-
-    left = {k: r for k, r in base.rows.items() if wanted(r)}
-    right = {k: r for k, r in head.rows.items() if wanted(r) or options.replace}
+    left = {k: r for k, r in base.rows.items() if wanted(r, options)}
+    right = {k: r for k, r in head.rows.items() if wanted(r, options) or options.replace}
     if options.replace:
         pairs = []
         places = {_place(r.flat): r for r in right.values()}
@@ -119,6 +111,14 @@ def join_rows(
         pairs,
         [r for k, r in left.items() if k not in right],
         [r for k, r in right.items() if k not in left],
+    )
+
+
+def wanted(row: SideRow, options: Options) -> bool:
+    """Whether ``--only`` asks for a row, by a name or by the beginning of its row_id."""
+    names = {str(row.flat.get(k)) for k in ("model", "task", "runtime", "recipe", "framework")}
+    return not options.only or any(
+        name in names or (len(name) >= 4 and row.row_id.startswith(name)) for name in options.only
     )
 
 

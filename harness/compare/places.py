@@ -6,6 +6,8 @@ import io
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.compare.baseline import baseline_file, open_baseline
@@ -14,7 +16,14 @@ from harness.errors import RequestError
 
 
 def load_side(text: str, results: Path, suite: str | None = None) -> Side:
-    """The side that a user names.
+    """The side that a user names; see `open_place`."""
+    with open_place(text, results) as (name, folder):
+        return read_side(name, folder, suite)
+
+
+@contextmanager
+def open_place(text: str, results: Path) -> Iterator[tuple[str, Path]]:
+    """What a side is called, and a results folder that holds it while the context lasts.
 
     ``text``: a folder with records; a baseline saved in ``results/baselines``; a revision of this
     repository, whose ``results`` folder is read (``REVISION:FOLDER`` for another). Raises
@@ -27,10 +36,12 @@ def load_side(text: str, results: Path, suite: str | None = None) -> Side:
                 f"{text}: a folder without records (no plan.json in it, nor one level below); "
                 "run a suite with --results there"
             )
-        return read_side(text, folder, suite)
+        yield text, folder
+        return
     if baseline_file(results, text).is_file():
         with open_baseline(results, text) as unpacked:
-            return read_side(f"baseline {text}", unpacked, suite)
+            yield f"baseline {text}", unpacked
+        return
     revision, _, inside = text.partition(":")
     commit = _commit(revision)
     if commit is None:
@@ -40,12 +51,12 @@ def load_side(text: str, results: Path, suite: str | None = None) -> Side:
             f"{', '.join(known) or 'none'}) and no git revision of this repository"
         )
     where = inside or str(results)
-    if Path(where).is_absolute():
-        where = str(Path(where).resolve().relative_to(Path.cwd())) if _below(where) else where
+    if Path(where).is_absolute() and _below(where):
+        where = str(Path(where).resolve().relative_to(Path.cwd()))
     with tempfile.TemporaryDirectory(prefix="harness-compare-") as scratch:
         _check_out(commit, where, Path(scratch), text)
         name = f"{revision} ({commit[:10]})" if not commit.startswith(revision) else revision
-        return read_side(name, Path(scratch) / where, suite)
+        yield name, Path(scratch) / where
 
 
 def _below(where: str) -> bool:

@@ -15,12 +15,14 @@ METRICS = {
     "flops": "FLOPs",
     "peak_allocations": "peak allocations",
     "predictions": "predictions",
+    "median_s": "median time",
     "status": "status",
 }
 UNITS = {
     "latency_p50_ms": "ms",
     "throughput_per_s": "/s",
     "peak_memory_mb": "MB",
+    "median_s": "s",
     "size_mb": "MB",
     "energy_j_per_1000": "J/1000",
 }

@@ -1,0 +1,38 @@
+"""``harness history``: a suite's records over commits, and when something moved."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+
+from harness.compare.history import collect_history, page, step_text
+from harness.errors import RequestError
+from harness.records.files import write_bytes
+
+
+def show_history(args: argparse.Namespace) -> int:
+    try:
+        found = collect_history(
+            args.results, args.suite, args.last, lambda text: print(text, file=sys.stderr)
+        )
+    except ImportError as error:
+        raise RequestError(
+            f"harness history needs {error.name}: pip install 'pretrained-harness[history]'"
+        ) from None
+    if args.page is not None:
+        write_bytes(args.page, page(args.suite, found).encode())
+    if args.json:
+        print(json.dumps([asdict(series) for series in found], indent=2))
+        return 0
+    moved = [series for series in found if series.steps]
+    for series in moved:
+        host = f" on {series.host}" if series.host else ""
+        print(f"{series.row}: {series.metric}{host}")
+        for at in series.steps:
+            print(f"  {step_text(series, at)}")
+    print(f"{len(found)} series of {args.suite}, {len(moved)} of them moved")
+    if args.page is not None:
+        print(f"  {args.page}")
+    return 0

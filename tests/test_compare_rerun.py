@@ -1,0 +1,114 @@
+"""The pull-request scenario, end to end, in a scratch git repository, by real runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Answer, call_harness
+
+SUITE = """\
+suite: mine
+models:
+  - {id: tfidf, kind: tfidf-logreg}
+tasks:
+  - id: toy
+    type: text-classification
+    data:
+      train: {source: "path:train.csv"}
+      test: {source: "path:test.csv"}
+timing: {min_samples: 64, max_samples: 64, max_seconds: 1, batch_sizes: [8], sweep_seconds: 0.1}
+matrix:
+  - {models: [tfidf], tasks: [toy], recipe: baseline, settings: {ngrams: [1, 1]}}
+"""
+
+
+def write_data(folder: Path) -> None:
+    words = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
+    for split, count in (("train", 120), ("test", 60)):
+        lines = ["text,label"]
+        for i in range(count):
+            text = " ".join(words[(i * 37 + j * j * (1 + i % 2)) % len(words)] for j in range(400))
+            lines.append(f"{text} {'good' if i % 2 else 'bad'},{'yes' if i % 2 else 'no'}")
+        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's repository with records of its main branch, committed."""
+    folder = tmp_path_factory.mktemp("project")
+    write_data(folder)
+    (folder / "mine.yaml").write_text(SUITE)
+    git(folder, "init", "-q", "-b", "main")
+    assert call(folder, "run", "mine.yaml").status == 0
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "main")
+    return folder
+
+
+def git(folder: Path, *arguments: str) -> None:
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def call(folder: Path, *arguments: str | Path) -> Answer:
+    return call_harness(*arguments, cwd=folder, cache=folder.parent / "cache")
+
+
+def test_a_change_that_slows_is_called_in_the_comment_and_a_harmless_one_is_not(
+    project: Path,
+) -> None:
+    git(project, "checkout", "-qb", "slow")
+    (project / "mine.yaml").write_text(SUITE.replace("[1, 1]", "[1, 6]"))
+    assert call(project, "run", "mine.yaml", "--results", "head").status == 0
+    answer = call(
+        project, "compare", "main", "head", "--rerun", "--launches", "4", "--markdown", "c.md"
+    )
+    assert answer.status == 3, answer.err + answer.out
+    comment = (project / "c.md").read_text()
+    assert "### Regressions" in comment and "latency p50" in comment
+    assert "4 pairs" not in comment  # figures, not machinery
+    assert "ngrams" in comment  # the likely cause
+    git(project, "checkout", "-q", "main")
+    text = SUITE.replace("suite: mine", "suite: mine\ndescription: another text")
+    (project / "mine.yaml").write_text(text)
+    assert call(project, "run", "mine.yaml", "--results", "same").status == 0
+    answer = call(
+        project, "compare", "main", "same", "--rerun", "--launches", "2", "--keep", "kept", "--json"
+    )
+    assert answer.status == 0, answer.out
+    found = json.loads(answer.out)
+    assert {f["verdict"] for f in found["findings"] if f["kind"] == "fact"} == {"same"}
+    pairings = [json.loads(p.read_text()) for p in project.glob("kept/*/*/runs/*/*/*/pairing.json")]
+    assert len(pairings) >= 4 and len({p["session"] for p in pairings}) == 1
+
+
+def test_a_missing_artifact_is_one_clear_message(project: Path) -> None:
+    answer = call_harness(
+        "compare", "main", "main", "--rerun", cwd=project, cache=project / "empty-cache"
+    )
+    assert answer.status == 2 and "not in the cache" in answer.err and "harness run" in answer.err
+
+
+def test_power_is_printed_with_alarms_and_inconclusive(project: Path) -> None:
+    answer = call(project, "compare", "main", "--power", "--repeats", "30")
+    assert answer.status == 0, answer.err
+    assert "regression  inconclusive" in answer.out and "10 % slower" in answer.out
+    assert "3 points lost" in answer.out
+
+
+@pytest.mark.chaos
+def test_thirty_real_reruns_of_equal_things_raise_no_alarm(project: Path) -> None:
+    """About an hour on a busy machine: 30 comparisons of main with itself at the default."""
+    verdicts = []
+    for _ in range(30):
+        answer = call(project, "compare", "main", "main", "--rerun", "--json")
+        assert answer.status in (0, 3), answer.err
+        verdicts += [
+            f["verdict"] for f in json.loads(answer.out)["findings"] if f["kind"] == "speed"
+        ]
+    print({verdict: verdicts.count(verdict) for verdict in set(verdicts)})
+    assert verdicts.count("regression") <= len(verdicts) // 100
