@@ -1,5 +1,6 @@
 # make bench SUITE=nlp     run a suite: makes .venv, installs, runs, renders, prints the board
 # make test                makes .venv, installs, tests
+# make regress             did the harness itself get slower?
 # make lint                ruff and mypy
 #
 # EXTRA=gpu installs the CUDA build of ONNX Runtime; never mix it with cpu in one .venv.
@@ -13,10 +14,10 @@ VENV    ?= .venv
 BIN     := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help bench bench-full bench-speed test test-slow lint clean
+.PHONY: help bench bench-full bench-speed chaos regress test test-slow lint clean
 
 help:
-	@sed -n '1,5s/^# //p' Makefile
+	@sed -n '1,6s/^# //p' Makefile
 
 # One stamp per set of dependencies: `make bench` does not need the test tools.
 $(VENV)/.run-$(EXTRA): pyproject.toml constraints.txt
@@ -39,7 +40,7 @@ bench-full: $(VENV)/.run-$(EXTRA)
 	@$(BIN)/harness run $(SUITE) --full --seeds 1,2,3 --results $(RESULTS)-full $(ARGS)
 
 test: $(VENV)/.dev-$(EXTRA)
-	$(BIN)/python -m pytest -m 'not slow and not benchmark_speed' $(ARGS)
+	$(BIN)/python -m pytest -m 'not slow and not benchmark_speed and not chaos' $(ARGS)
 
 # Minutes each: three seeds against the promised scores, whole data sets.
 test-slow: $(VENV)/.dev-$(EXTRA)
@@ -48,6 +49,20 @@ test-slow: $(VENV)/.dev-$(EXTRA)
 # Training speed against Hugging Face's Trainer, interleaved (about 15 minutes on 2 cores).
 bench-speed: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python -m pytest -m benchmark_speed -s tests/benchmarks $(ARGS)
+
+# 200 kills at random instants of a small suite: about 25 minutes on 2 cores.
+chaos: $(VENV)/.dev-$(EXTRA)
+	$(BIN)/python -m pytest -m chaos $(ARGS)
+
+# Did the harness itself get slower? Eight launches of its own benchmarks (3 minutes) against the
+# stored ones of this machine; the first time, they are stored.
+OWN := results/baselines/own-speed
+regress: $(VENV)/.dev-$(EXTRA)
+	@rm -rf build/own-speed && mkdir -p build/own-speed
+	@for i in 1 2 3 4 5 6 7 8; do $(BIN)/python -m pytest -q -m benchmark_speed \
+	  tests/benchmarks/test_own_speed.py --benchmark-json=build/own-speed/$$i.json || exit 1; done
+	@test -d $(OWN) || { mkdir -p $(OWN) && cp build/own-speed/*.json $(OWN); }
+	$(BIN)/harness compare $(OWN) build/own-speed $(ARGS)
 
 lint: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/ruff check .
