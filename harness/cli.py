@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         _board,
         _compare,
         _baseline,
+        _history,
         _serve,
         _show,
         _export,
