@@ -46,13 +46,13 @@ test: $(VENV)/.dev-$(EXTRA)
 test-slow: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-# Training speed against Hugging Face's Trainer, interleaved (about 15 minutes on 2 cores).
-bench-speed: $(VENV)/.dev-$(EXTRA)
-	$(BIN)/python -m pytest -m benchmark_speed -s tests/benchmarks $(ARGS)
-
 # 200 kills at random instants of a small suite: about 25 minutes on 2 cores.
 chaos: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python -m pytest -m chaos $(ARGS)
+
+# Training speed against Hugging Face's Trainer, interleaved (about 15 minutes on 2 cores).
+bench-speed: $(VENV)/.dev-$(EXTRA)
+	$(BIN)/python -m pytest -m benchmark_speed -s tests/benchmarks $(ARGS)
 
 # Did the harness itself get slower? Eight launches of its own benchmarks (3 minutes) against the
 # stored ones of this machine; the first time, they are stored.

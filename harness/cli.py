@@ -70,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
         _doctor,
         _digest,
         _schema,
+        _verify,
+        _gc,
     ):
         add(commands)
     return parser
@@ -137,6 +139,18 @@ def _run(commands: Any) -> None:
     )  # fmt: skip
     _suite_arguments(parser)
     parser.add_argument("--retry", action="store_true", help="try failed fits and runs again")
+    parser.add_argument(
+        "--jobs", type=_positive, metavar="N",
+        help="fits at a time, at most (default: as many as the cores and the memory carry)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--devices", type=lambda text: tuple(text.split(",")), default=(), metavar="cpu,cuda:0",
+        help="the only devices to use (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--executor", default="local", metavar="NAME", help="where to work (default: local)"
+    )
+    parser.add_argument("--address", default="", help="of the executor's cluster")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -409,6 +423,33 @@ def digest(args: argparse.Namespace) -> int:
         for name, value in found.items():
             print(f"{name}: {value}")
     return DONE
+
+
+def _verify(commands: Any) -> None:
+    _command(
+        commands, "verify", "check every record and artifact against its digest",
+        "harness verify", verify,
+    )  # fmt: skip
+
+
+def verify(args: argparse.Namespace) -> int:
+    from harness.commands.verify import verify as check
+
+    return check(args)
+
+
+def _gc(commands: Any) -> None:
+    parser = _command(
+        commands, "gc", "remove from the cache what no suite's plan needs; says what first",
+        "harness gc --yes", gc,
+    )  # fmt: skip
+    parser.add_argument("--yes", action="store_true", help="remove it; without, it is only said")
+
+
+def gc(args: argparse.Namespace) -> int:
+    from harness.commands.gc import collect_garbage
+
+    return collect_garbage(args)
 
 
 def _schema(commands: Any) -> None:

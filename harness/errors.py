@@ -11,6 +11,10 @@ class RequestError(Exception):
     """
 
 
+class DiskTrouble(RequestError):
+    """A disk is full, or has become read-only: nothing is to blame but the disk."""
+
+
 class Unsupported(Exception):
     """This combination cannot be computed here; recorded as ``unsupported``, not as a failure."""
 

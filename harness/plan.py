@@ -18,7 +18,7 @@ from typing import Any
 from harness import registry
 from harness.data.formats.image_folder import hidden
 from harness.errors import RequestError
-from harness.records.identity import digest
+from harness.records.identity import OpenDigest, digest
 from harness.sources import default_cache, member, resolve
 from harness.suite import Entry, FileRef, LoadedSuite, Model, Settings, TaskEntry
 
@@ -104,6 +104,8 @@ def make_plan(
         registry.tasks.get(task.type, loaded.where("tasks", i, "type"))
     fits: dict[str, Fit] = {}
     rows: dict[tuple[Any, ...], tuple[Fit, str]] = {}
+    model_parts: dict[str, dict[str, Any]] = {}  # worked out once: they may read files
+    task_parts: dict[tuple[int, str], dict[str, Any]] = {}
     for i, entry in enumerate(suite.matrix):
         where = loaded.where("matrix", i)
         baseline = entry.recipe == "baseline"
@@ -123,25 +125,37 @@ def make_plan(
                     if baseline and not entry.seeds:
                         seeds = seeds[:1]  # nothing in a baseline's fit is drawn
                     for device in entry.devices or suite.devices:
-                        for order, seed in enumerate(seeds):
-                            fit = _fit(
-                                loaded,
-                                entry,
-                                models[model_id],
-                                tasks[task_id],
-                                framework,
-                                _device(device, machine.gpu),
-                                seed,
-                                options,
-                                resolved,
-                                machine,
+                        if model_id not in model_parts:
+                            model_parts[model_id] = model_spec(model, loaded.path.parent)
+                        if (i, task_id) not in task_parts:
+                            task_parts[i, task_id] = task_spec(
+                                tasks[task_id], loaded.path.parent, entry, options.full
                             )
+                        family = _family(
+                            loaded,
+                            entry,
+                            model,
+                            tasks[task_id],
+                            model_parts[model_id],
+                            task_parts[i, task_id],
+                            framework,
+                            _device(device, machine.gpu),
+                            resolved,
+                            machine,
+                        )
+                        templates = (
+                            _run_templates(family, loaded, entry, where, backend)
+                            if not family.open
+                            else []
+                        )
+                        for order, seed in enumerate(seeds):
+                            fit = family.fit(seed)
                             key = fit.fit_id or digest(fit.spec)
                             known = fits.setdefault(key, fit)
                             _refuse_two_of_a_row(rows, known, fit.spec, where)
-                            if fit.fit_id:
-                                timed = order == 0 or suite.timing.seeds == "all"
-                                _add_runs(known, loaded, entry, where, backend, timed, options)
+                            timed = order == 0 or suite.timing.seeds == "all"
+                            for template in templates:
+                                template.add_to(known, timed)
     if not fits:
         raise RequestError(f"{loaded.path}: nothing to run with --only {' '.join(options.only)}")
     return Plan(loaded, options, list(fits.values()))
@@ -169,25 +183,57 @@ def _device(asked: str, gpu: bool) -> str:
     return ("cuda" if gpu else "cpu") if asked == "auto" else asked
 
 
-def _fit(
+@dataclass(frozen=True)
+class _Family:
+    """Fits that differ in nothing but their seed: what they share is worked out once."""
+
+    spec: dict[str, Any]  # without the seed
+    model: Model
+    task: TaskEntry
+    auto_key: str
+    open: bool  # `auto` is still to be measured
+    fit_id: OpenDigest
+
+    def fit(self, seed: int) -> Fit:
+        fit_id = "" if self.open else self.fit_id(seed=seed)
+        return Fit(fit_id, self.spec | {"seed": seed}, self.model, self.task, self.auto_key)
+
+
+@dataclass(frozen=True)
+class _RunTemplate:
+    """One runtime's runs of a family."""
+
+    row: dict[str, str]
+    row_id: str
+    spec: dict[str, Any]  # without the fit's id and the seed
+    run_id: OpenDigest
+
+    def add_to(self, fit: Fit, timed: bool) -> None:
+        seed = fit.spec["seed"]
+        run_id = self.run_id(fit_id=fit.fit_id, seed=seed)
+        if all(run.run_id != run_id for run in fit.runs):
+            spec = self.spec | {"fit_id": fit.fit_id, "seed": seed, "row": self.row}
+            fit.runs.append(Run(run_id, self.row_id, self.row, spec, timed))
+
+
+def _family(
     loaded: LoadedSuite,
     entry: Entry,
     model: Model,
     task: TaskEntry,
+    model_part: dict[str, Any],
+    task_part: dict[str, Any],
     framework: str,
     device: str,
-    seed: int,
-    options: Options,
     resolved: dict[str, str],
     machine: Machine,
-) -> Fit:
-    suite, base = loaded.suite, loaded.path.parent
+) -> _Family:
+    suite = loaded.suite
     settings = Settings.model_validate(
         suite.settings.get(entry.recipe, {})
         | entry.settings
         | entry.settings_by_task.get(task.id, {})
     ).model_dump(mode="json")
-    model_part = model_spec(model, base)
     threads = suite.threads or machine.cores
     backend = registry.backends.get(framework)
     auto_key, dtype = "", settings["fit_dtype"]
@@ -207,7 +253,6 @@ def _fit(
             )
             dtype = resolved.get(auto_key, "auto")
     settings["fit_dtype"] = dtype
-    task_part = task_spec(task, base, entry, options.full)
     spec = {
         "model": model_part,
         "task": task_part,
@@ -217,7 +262,6 @@ def _fit(
         "device": device,
         "fit_dtype": dtype,
         "threads": threads,
-        "seed": seed,
         "versions": {
             "prepare": STAGE_VERSIONS["prepare"],
             "fit": STAGE_VERSIONS["fit"],
@@ -232,27 +276,22 @@ def _fit(
             ),
         },
     }
-    fit_id = "" if dtype == "auto" else digest(_identity(_without_test(spec)))
-    return Fit(fit_id, spec, model, task, auto_key)
+    fit_id = OpenDigest(_identity(_without_test(spec)), ("seed",))
+    return _Family(spec, model, task, auto_key, dtype == "auto", fit_id)
 
 
-def _add_runs(
-    fit: Fit,
-    loaded: LoadedSuite,
-    entry: Entry,
-    where: str,
-    backend: Any,
-    timed: bool,
-    options: Options,
-) -> None:
-    spec = fit.spec
+def _run_templates(
+    family: _Family, loaded: LoadedSuite, entry: Entry, where: str, backend: Any
+) -> list[_RunTemplate]:
+    spec, model, task = family.spec, family.model, family.task
+    templates = []
     # The fit's own runtime always comes first: it is what the others are compared with.
     for name in dict.fromkeys((backend.runtime, *entry.runtimes)):
         runtime = registry.runtimes.get(name, where)
         row = {
             "suite": loaded.suite.suite,
-            "model": fit.model.id,
-            "task": fit.task.id,
+            "model": model.id,
+            "task": task.id,
             "recipe": spec["recipe"],
             "framework": spec["framework"],
             "runtime": name,
@@ -260,29 +299,26 @@ def _add_runs(
             "dtype": runtime.dtype,
         }
         run_spec = {
-            "fit_id": fit.fit_id,
             "runtime": name,
             "device": spec["device"],
             "dtype": runtime.dtype,
             "threads": spec["threads"],
-            "seed": spec["seed"],
             "test": {
                 "file": spec["task"]["data"]["test"],
                 "size": spec["task"]["budget"]["test"],
-                "metrics": list(fit.task.metrics),
+                "metrics": list(task.metrics),
             },
             "versions": {
                 "score": STAGE_VERSIONS["score"],
                 "export": STAGE_VERSIONS["export"] if runtime.needs == "onnx" else 0,
                 "runtime": runtime.version,
-                "task": registry.tasks.get(fit.task.type).version,
-                **_installed((*runtime.libraries, *runtime.kind_libraries.get(fit.model.kind, ()))),
+                "task": registry.tasks.get(task.type).version,
+                **_installed((*runtime.libraries, *runtime.kind_libraries.get(model.kind, ()))),
             },
         }
-        run_id = digest(run_spec)
-        if all(run.run_id != run_id for run in fit.runs):
-            row_id = digest(row)
-            fit.runs.append(Run(run_id, row_id, row, run_spec | {"row": row}, timed))
+        run_id = OpenDigest(run_spec, ("fit_id", "seed"))
+        templates.append(_RunTemplate(row, digest(row), run_spec, run_id))
+    return templates
 
 
 def model_spec(model: Model, base: Path) -> dict[str, Any]:

@@ -63,4 +63,7 @@ def _load(point: EntryPoint) -> Any:
 tasks = Registry("harness.tasks", "task type")
 backends = Registry("harness.backends", "framework")
 runtimes = Registry("harness.runtimes", "runtime")
+executors = Registry(
+    "harness.executors", "executor", {"local": "harness.execute.local:LocalExecutor"}
+)
 derivations = Registry("harness.derivations", "data derivation")

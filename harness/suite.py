@@ -255,6 +255,29 @@ class Timing(_Strict):
     sweep_seconds: float = Field(1.0, gt=0, description="per batch size, at least")
 
 
+class Limits(_Strict):
+    """What a stage may take before it is ended and recorded as ``timeout`` or ``oom``.
+
+    Not part of any identity: a limit that is not reached changes no result. The defaults end what
+    hangs, they do not ration: each is about ten times what the longest stage of the shipped suites
+    took on 2 cores.
+    """
+
+    fit_seconds: float = Field(4 * 3600.0, gt=0, description="one training")
+    score_seconds: float = Field(3600.0, gt=0, description="one pass over the test split")
+    time_seconds: float = Field(900.0, gt=0, description="one timing launch")
+    other_seconds: float = Field(
+        3600.0, gt=0, description="each of: checking a checkpoint, `auto`, a reference, an export"
+    )
+    memory_gb: float | None = Field(
+        None, gt=0, description="of a stage and what it starts (PSS); default: 90% of the machine"
+    )
+    retries: int = Field(
+        2, ge=0, description="further tries after causes that can pass: the network, a worker "
+        "killed by the system"
+    )  # fmt: skip
+
+
 class Tune(_Strict):
     """A search on the validation split with the same number of trials for every model."""
 
@@ -282,6 +305,9 @@ class Suite(_Strict):
     threads: int = Field(0, ge=0, description="per process; 0: all cores that are available")
     timing: Timing = Timing.model_construct(
         **{name: f.default for name, f in Timing.model_fields.items()}
+    )
+    limits: Limits = Limits.model_construct(
+        **{name: f.default for name, f in Limits.model_fields.items()}
     )
     tune: Tune | None = None
     margins: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(

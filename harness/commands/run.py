@@ -8,9 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+from harness import registry
 from harness.commands.board import render
 from harness.commands.context import plan_of, this_machine
-from harness.execute.local import LocalExecutor, Outcome
+from harness.execute.base import ExecutorOptions, Outcome, Place
+from harness.execute.conduct import disk_told, execute, set_damaged_aside, unfinished
 from harness.execute.preflight import preflight
 from harness.execute.report import make_reporter
 from harness.records.store import Store
@@ -25,11 +27,14 @@ def run_suite(args: argparse.Namespace) -> int:
     cache = default_cache()
     reporter = make_reporter()
     try:
-        with LocalExecutor(store, cache, this_machine(), reporter, args.retry) as executor:
-            unfinished = executor.unfinished(plan)
-            if unfinished:
-                preflight(plan, unfinished, cache, reporter)
-            plan, outcome = executor.execute(plan)
+        place = Place(store, cache, this_machine(), args.retry)
+        options = ExecutorOptions(args.jobs, args.devices, args.address)
+        kind = registry.executors.get(args.executor, "--executor")
+        with disk_told(place), kind(place, reporter, options) as executor:
+            set_damaged_aside(plan, place, reporter)
+            if todo := unfinished(plan, place):
+                preflight(plan, todo, cache, reporter)
+            plan, outcome = execute(plan, place, executor, reporter)
     finally:
         reporter.close()
     render(store.folder, None, quiet=args.json)

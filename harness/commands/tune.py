@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,11 @@ import yaml
 
 from harness.commands.context import plan_of, this_machine
 from harness.errors import RequestError
-from harness.execute.local import LocalExecutor
+from harness.execute.base import Place
+from harness.execute.conduct import fit_only
 from harness.execute.preflight import preflight
 from harness.execute.report import make_reporter
+from harness.execute.walk import Walker
 from harness.plan import Fit, Plan, make_plan
 from harness.records.files import write_json
 from harness.records.store import Store, status_of
@@ -36,14 +40,12 @@ def tune_suite(args: argparse.Namespace) -> int:
     reporter = make_reporter()
     trials: list[dict[str, Any]] = []
     try:
-        with LocalExecutor(
-            store, default_cache(), this_machine(), reporter,
-            resolved_file=args.results / "resolved.json",
-        ) as executor:  # fmt: skip
+        with closing(Walker(Place(store, default_cache(), this_machine()), reporter)) as walker:
             preflight(plan, plan.fits, default_cache(), reporter)
             for entry in _entries(plan, tune.space):
                 for settings in draw_trials(tune.space[entry.recipe], tune.trials, tune.seed):
-                    trials.append(_trial(executor, plan, entry, settings))
+                    resolved = args.results / "resolved.json"
+                    trials.append(_trial(walker, resolved, plan, entry, settings))
     finally:
         reporter.close()
     best = choose(trials)
@@ -106,20 +108,21 @@ def _entries(plan: Plan, space: dict[Any, Any]) -> list[Entry]:
 
 
 def _trial(
-    executor: LocalExecutor, plan: Plan, entry: Entry, settings: dict[str, Any]
+    walker: Walker, resolved: Path, plan: Plan, entry: Entry, settings: dict[str, Any]
 ) -> dict[str, Any]:
     """Fit one point; a fit that failed or diverged scores zero and says why."""
     trial_entry = entry.model_copy(update={"settings": entry.settings | settings})
     suite = plan.loaded.suite.model_copy(update={"matrix": (trial_entry,)})
     loaded = plan.loaded.model_copy(update={"suite": suite})
-    fit, facts = executor.fit_only(make_plan(loaded, plan.options, {}, executor.machine))
-    return _facts(fit, settings, facts, executor)
+    trial = make_plan(loaded, plan.options, {}, walker.place.machine)
+    fit, facts = fit_only(trial, walker, resolved)
+    return _facts(fit, settings, facts, walker)
 
 
 def _facts(
-    fit: Fit, settings: dict[str, Any], facts: dict[str, Any], executor: LocalExecutor
+    fit: Fit, settings: dict[str, Any], facts: dict[str, Any], walker: Walker
 ) -> dict[str, Any]:
-    status = status_of(executor.store.fit(fit.fit_id)) or {}
+    status = status_of(walker.place.store.fit(fit.fit_id)) or {}
     return {
         "model": fit.model.id,
         "task": fit.task.id,

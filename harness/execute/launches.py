@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.execute.environment import thread_environment
-from harness.execute.process import StageFailed
+from harness.execute.groups import Group
+from harness.execute.process import StageFailed, log_tail
 from harness.measure import memory_watch
 from harness.measure.launch import UNSUPPORTED
 from harness.measure.waiting import wait
@@ -30,18 +34,29 @@ COMPARED_LAUNCHES = 6
 
 
 def next_measurement(store: Store, run_id: str, host_id: str) -> Path:
-    """The folder of a run's next measurement on a host."""
+    """The folder of a run's next measurement on a host; one that was cut off is begun anew."""
     folder = store.run(run_id) / "measurements"
-    numbers = (int(m.name.rsplit("-", 1)[1]) for m in folder.glob(f"{host_id}-*"))
-    return folder / f"{host_id}-{1 + max(numbers, default=0)}"
+    complete = {m.name for m in store.measurements(run_id, host_id)}
+    taken = {int(name.rsplit("-", 1)[1]) for name in complete}
+    number = next(n for n in count(1) if n not in taken)
+    target = folder / f"{host_id}-{number}"
+    if target.exists():
+        shutil.rmtree(target)
+    return target
 
 
 def time_run(
-    job: Job, runtime: str, timing: Timing, target: Path, log_path: Path
+    job: Job,
+    runtime: str,
+    timing: Timing,
+    target: Path,
+    log_path: Path,
+    gpu: str | None = None,
+    timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> dict[str, Any]:
     """One fresh process that times one run into ``target``; the content of its ``timing.json``.
 
-    Raises `StageFailed`.
+    ``gpu`` is the index of the GPU that ``cuda`` means. Raises `StageFailed`.
     """
     spec = specification(
         runtime=runtime,
@@ -54,9 +69,10 @@ def time_run(
         seed=job.spec["seed"],
     )
     spec["memory"] = known_memory(target) or measure_memory(
-        spec, job.fit_folder / "memory.json", log_path.with_name("memory.log")
+        spec, job.fit_folder / "memory.json", log_path.with_suffix(".memory.log"), gpu
     )
-    return launch(spec, job.fit_folder / "launch.json", target, log_path)
+    order = job.fit_folder / "launch.json"
+    return launch(spec, order, target, log_path, gpu, timeout_seconds)
 
 
 #: What `harness.measure.memory_watch.memory_facts` and `measure_memory` put into ``timing.json``.
@@ -77,7 +93,9 @@ def known_memory(target: Path) -> dict[str, Any] | None:
     return None
 
 
-def measure_memory(spec: dict[str, Any], order: Path, log_path: Path) -> dict[str, Any]:
+def measure_memory(
+    spec: dict[str, Any], order: Path, log_path: Path, gpu: str | None = None
+) -> dict[str, Any]:
     """The memory pass: a launch of its own, sampled from here meanwhile.
 
     Nothing is timed then, so that looking disturbs nobody. If it fails, the timing is made all the
@@ -88,24 +106,20 @@ def measure_memory(spec: dict[str, Any], order: Path, log_path: Path) -> dict[st
     write_json(order, spec)
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with open(log_path, "wb") as log:
-        process = subprocess.Popen(
+        group = Group(
             [sys.executable, "-m", "harness.measure.memory_launch", str(order), str(answer)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=thread_environment(spec["threads"]),
-            start_new_session=True,
+            environment=_environment(spec, gpu),
+            log=log,
         )
         try:
-            code, peaks = memory_watch.watch(process, TIMEOUT_SECONDS)
+            code, peaks = memory_watch.watch(group.process, TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            group.end()
             return {}
         except BaseException:
-            process.kill()
-            process.wait()
+            group.end(politely=False)
             raise
+        group.gone()
     own = read_json(answer)
     if code or own is None:
         return {}
@@ -147,39 +161,56 @@ def specification(
     return spec
 
 
-def launch(spec: dict[str, Any], order: Path, target: Path, log_path: Path) -> dict[str, Any]:
+def _environment(spec: dict[str, Any], gpu: str | None) -> dict[str, str]:
+    environment = thread_environment(spec["threads"])
+    return environment if gpu is None else environment | {"CUDA_VISIBLE_DEVICES": gpu}
+
+
+def launch(
+    spec: dict[str, Any],
+    order: Path,
+    target: Path,
+    log_path: Path,
+    gpu: str | None = None,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> dict[str, Any]:
     """Start one measuring process and wait for it, blocked; the content of its ``timing.json``.
 
     ``order``: where the specification is handed over; ``target``: the folder that gets the records.
     Raises `StageFailed`.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
+    begin = log_path.stat().st_size if log_path.exists() else 0
     # last, so that the cold start does not hold our own preparations
     write_json(order, spec | {"started_ns": time.monotonic_ns()})
-    with open(log_path, "wb") as log:
-        process = subprocess.Popen(
+    with open(log_path, "ab") as log:
+        group = Group(
             [sys.executable, "-m", "harness.measure.launch", str(order), str(target)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=thread_environment(spec["threads"]),
-            start_new_session=True,
+            environment=_environment(spec, gpu),
+            log=log,
         )
         try:
-            code = wait(process, TIMEOUT_SECONDS)  # blocked: a polling parent disturbs
+            code = wait(group.process, timeout_seconds)  # blocked: a polling parent disturbs
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise StageFailed("timeout", f"timing took longer than {TIMEOUT_SECONDS} s") from None
+            group.end()
+            reason = f"timing took longer than {timeout_seconds:g} s"
+            raise StageFailed("timeout", reason, log_tail=log_tail(log_path, begin)) from None
         except BaseException:
-            process.kill()
-            process.wait()
+            group.end(politely=False)
             raise
+    group.gone()
     facts = read_json(target / "timing.json")
     if code or facts is None:
-        tail = log_path.read_text(errors="replace").strip().splitlines()[-1:]
-        status = "unsupported" if code == UNSUPPORTED else "failed"
-        raise StageFailed(status, f"timing ended with exit status {code}: {' '.join(tail)}")
+        tail = log_tail(log_path, begin)
+        reason = f"timing ended with exit status {code}: {' '.join(tail[-1:])}"
+        if "No space left on device" in reason:
+            raise StageFailed("request", f"{reason}; make room and run the same command again")
+        raise StageFailed(
+            "unsupported" if code == UNSUPPORTED else "failed",
+            reason,
+            passing=code == -signal.SIGKILL,  # by the system, not by us
+            log_tail=tail,
+        )
     return facts
 
 

@@ -4,112 +4,238 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.execute.environment import worker_environment
+from harness.execute.groups import Group
+from harness.execute.memory import group_bytes, system_kills
 from harness.stages.job import Job
 
-#: lines of a dead worker's log that go into the record
-LOG_TAIL = 5
+#: lines of a stage's log that go into the record of its failure
+LOG_TAIL = 20
+#: seconds between two looks at a working stage's memory
+WATCH_SECONDS = 1.0
 
 
 class StageFailed(Exception):
-    """A stage ended without a result; ``status`` is what the record shall say."""
+    """A stage ended without a result; ``status`` is what the record shall say.
 
-    def __init__(self, status: str, reason: str) -> None:
+    ``passing``: the cause can pass, so that another try is worth while. ``log_tail``: the last
+    lines of the stage's own log.
+    """
+
+    def __init__(
+        self, status: str, reason: str, *, passing: bool = False, log_tail: list[str] | None = None
+    ) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.passing = passing
+        self.log_tail = log_tail or []
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What a stage may take: wall-clock seconds and bytes of its process group."""
+
+    seconds: float
+    memory_bytes: int
+
+
+@dataclass
 class WorkerProcess:
     """A worker for one framework, started when first needed and again after it died."""
 
-    def __init__(self, framework: str, threads: int, log: Path) -> None:
-        self.framework = framework
-        self.threads = threads
-        self.log = log
-        self._process: subprocess.Popen[str] | None = None
-        self._answers: Any = None
+    framework: str
+    threads: int
+    gpu: str | None = None  # which one its ``cuda`` is; None: as the environment says
+    memory_bytes: int = 0  # the most that the last stage was seen to hold
+    _group: Group | None = field(default=None, repr=False)
+    _answers: int = -1
 
     def call(
-        self, stage: str, job: Job, progress: Callable[[str, float, float, str], None]
+        self,
+        stage: str,
+        job: Job,
+        progress: Callable[[str, float, float, str], None],
+        log: Path,
+        bounds: Bounds,
     ) -> dict[str, Any]:
-        """Work one stage; blocks until it is done. Raises `StageFailed`."""
-        process = self._started()
-        assert process.stdin is not None
+        """Work one stage, whose output goes to ``log``; blocks until it is done.
+
+        Raises `StageFailed`. After a crash, a time-out or too much memory the worker is gone, and
+        the next call starts another.
+        """
+        log.parent.mkdir(parents=True, exist_ok=True)
+        begin = log.stat().st_size if log.exists() else 0
+        kills = system_kills()
+        group = self._started(log)
+        request = {"stage": stage, "job": job.dumps(), "log": str(log)}
         try:
-            process.stdin.write(json.dumps({"stage": stage, "job": job.dumps()}) + "\n")
-            process.stdin.flush()
-            for line in self._answers:
-                event = json.loads(line)
+            assert group.process.stdin is not None
+            group.process.stdin.write((json.dumps(request) + "\n").encode())
+            group.process.stdin.flush()
+            for event in self._events(group, stage, bounds):
                 if "progress" in event:
                     progress(*event["progress"])
                 elif "done" in event:
                     done: dict[str, Any] = event["done"]
                     return done
                 else:
-                    raise StageFailed(event["error"], event["reason"])
+                    raise StageFailed(
+                        event["error"],
+                        event["reason"],
+                        passing=event.get("passing", False),
+                        log_tail=log_tail(log, begin),
+                    )
         except BrokenPipeError:
             pass
-        code = process.wait()
-        self._process = None
-        raise StageFailed("failed", f"{_ended(code)} during {stage}: {self._log_tail()}")
+        except StageFailed as failure:
+            failure.log_tail = failure.log_tail or log_tail(log, begin)
+            raise
+        code = group.gone()
+        self._forget()
+        raise _died(code, stage, system_kills() > kills, log_tail(log, begin))
 
     def close(self) -> None:
         """End the worker and whatever it started."""
-        if self._process is None:
-            return
-        process, self._process = self._process, None
-        if process.poll() is None:
-            try:
-                os.killpg(process.pid, signal.SIGTERM)
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-            except ProcessLookupError:
-                process.wait()
-        self._answers.close()
+        if self._group is not None:
+            self._group.end()
+            self._forget()
 
-    def _started(self) -> subprocess.Popen[str]:
-        if self._process is not None:
-            return self._process
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+    def _started(self, log: Path) -> Group:
+        if self._group is not None:
+            if self._group.process.poll() is None:
+                return self._group
+            self._group.gone()  # it was ended between two stages: no stage was lost
+            self._forget()
         reader, writer = os.pipe()
-        with open(self.log, "ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.execute.worker", str(writer)],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                pass_fds=(writer,),
-                env=worker_environment(self.threads),
-                text=True,
-                # Its own session: a Ctrl-C in the terminal reaches the parent alone, which then
-                # ends the worker in order.
-                start_new_session=True,
-            )
-        os.close(writer)
-        self._answers = os.fdopen(reader, encoding="utf-8")
-        return self._process
-
-    def _log_tail(self) -> str:
+        environment = worker_environment(self.threads)
+        if self.gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpu
         try:
-            lines = self.log.read_text(errors="replace").strip().splitlines()
-        except OSError:
-            return ""
-        return " | ".join(lines[-LOG_TAIL:])[-500:]
+            with open(log, "ab") as output:
+                self._group = Group(
+                    [sys.executable, "-m", "harness.execute.worker", str(writer)],
+                    environment=environment,
+                    log=output,
+                    stdin=subprocess.PIPE,
+                    pass_fds=(writer,),
+                )
+        except BaseException:
+            os.close(reader)
+            raise
+        finally:
+            os.close(writer)
+        self._answers = reader
+        return self._group
+
+    def _forget(self) -> None:
+        group, self._group = self._group, None
+        if group is not None and group.process.stdin is not None:
+            with suppress(OSError):  # what was not flushed has no reader any more
+                group.process.stdin.close()
+        if self._answers >= 0:
+            os.close(self._answers)
+            self._answers = -1
+
+    def _events(self, group: Group, stage: str, bounds: Bounds) -> Iterator[dict[str, Any]]:
+        """What the worker says, until it ends; `StageFailed` where a bound is passed."""
+        deadline = time.monotonic() + bounds.seconds
+        self.memory_bytes = 0
+        buffer = b""
+        with _watched(group.pid, self._answers) as poll:
+            while True:
+                line, newline, rest = buffer.partition(b"\n")
+                if newline:
+                    buffer = rest
+                    yield json.loads(line)
+                    continue
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    self._end(group)
+                    raise StageFailed("timeout", f"{stage} took longer than {bounds.seconds:g} s")
+                ready = {fd for fd, _ in poll.poll(1000 * min(left, WATCH_SECONDS))}
+                if self._answers in ready:
+                    chunk = os.read(self._answers, 1 << 16)
+                    if not chunk:
+                        return
+                    buffer += chunk
+                elif ready or group.process.poll() is not None:
+                    return  # it is dead, though a child of it may hold the pipe open
+                else:
+                    self._watch_memory(group, stage, bounds)
+
+    def _watch_memory(self, group: Group, stage: str, bounds: Bounds) -> None:
+        held = group_bytes(group.pid, worth_counting=bounds.memory_bytes)
+        self.memory_bytes = max(self.memory_bytes, held)
+        if held > bounds.memory_bytes:
+            self._end(group, politely=False)  # at once: the machine is in danger
+            raise StageFailed(
+                "oom",
+                f"{stage} held {held / 1e9:.1f} GB of memory, over its limit of "
+                f"{bounds.memory_bytes / 1e9:.1f} GB",
+            )
+
+    def _end(self, group: Group, *, politely: bool = True) -> None:
+        group.end(politely=politely)
+        self._forget()
 
 
-def _ended(code: int) -> str:
+class _watched:
+    """A poll object on a pipe and, where the system has such, on a process's own descriptor."""
+
+    def __init__(self, pid: int, pipe: int) -> None:
+        self._poll = select.poll()
+        self._poll.register(pipe, select.POLLIN)
+        try:
+            self._process = os.pidfd_open(pid)
+            self._poll.register(self._process, select.POLLIN)
+        except (AttributeError, OSError):
+            self._process = -1
+
+    def __enter__(self) -> select.poll:
+        return self._poll
+
+    def __exit__(self, *exc: object) -> None:
+        if self._process >= 0:
+            os.close(self._process)
+
+
+def _died(code: int, stage: str, system_killed: bool, tail: list[str]) -> StageFailed:
+    last = f": {tail[-1]}" if tail else ""
+    if code == -signal.SIGKILL:
+        why = " for want of memory" if system_killed else ""
+        return StageFailed(
+            "oom" if system_killed else "failed",
+            f"the worker process was killed by the system{why} during {stage}{last}",
+            passing=True,
+            log_tail=tail,
+        )
     if code < 0:
         name = signal.Signals(-code).name
-        hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
-        return f"the worker process was ended by {name}{hint}"
-    return f"the worker process ended with exit status {code}"
+        text = f"the worker process was ended by {name} during {stage}{last}"
+    else:
+        text = f"the worker process ended with exit status {code} during {stage}{last}"
+    return StageFailed("failed", text[:500], log_tail=tail)
+
+
+def log_tail(log: Path, begin: int = 0) -> list[str]:
+    """The last lines of a log since ``begin`` (a position in bytes), each of 300 characters."""
+    try:
+        with open(log, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(begin, size - 16_384))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        return []
+    return [line[:300] for line in lines[-LOG_TAIL:]]

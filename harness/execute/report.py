@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import Any, Protocol, TextIO
 
@@ -55,7 +56,9 @@ class PlainReporter:
 
     def _line(self, text: str) -> None:
         elapsed = time.monotonic() - self.start
-        print(f"[{elapsed:6.1f} s] {text}", file=self.stream, flush=True)
+        # one write: lines of fits that are worked at a time must not run into each other
+        self.stream.write(f"[{elapsed:6.1f} s] {text}\n")
+        self.stream.flush()
 
     def begin(self, plan: Plan, todo: list[Fit]) -> None:
         runs = sum(len(fit.runs) for fit in plan.fits)
@@ -112,7 +115,7 @@ class RichReporter:
         )
         self.bars.start()
         self._suite: Any = None
-        self._stage: Any = None
+        self._stages: dict[int, Any] = {}  # the bar of each thread that works a stage
         self._downloads: dict[str, Any] = {}
 
     def begin(self, plan: Plan, todo: list[Fit]) -> None:
@@ -133,11 +136,13 @@ class RichReporter:
 
     def stage(self, stage: str, fit: Fit, run: Run | None = None) -> None:
         self._drop_stage()
-        self._stage = self.bars.add_task(f"{stage} {label(fit, run)}", total=None)
+        bar = self.bars.add_task(f"{stage} {label(fit, run)}", total=None)
+        self._stages[threading.get_ident()] = bar
 
     def progress(self, stage: str, done: float, total: float, note: str) -> None:
-        if self._stage is not None:
-            self.bars.update(self._stage, completed=done, total=total or None)
+        bar = self._stages.get(threading.get_ident())
+        if bar is not None:
+            self.bars.update(bar, completed=done, total=total or None)
 
     def stage_done(
         self, stage: str, fit: Fit, seconds: float, facts: dict[str, Any], run: Run | None = None
@@ -152,9 +157,9 @@ class RichReporter:
         self.note(f"{stage:5} {label(fit, run)}: {status}: {reason}")
 
     def _drop_stage(self) -> None:
-        if self._stage is not None:
-            self.bars.remove_task(self._stage)
-            self._stage = None
+        bar = self._stages.pop(threading.get_ident(), None)
+        if bar is not None:
+            self.bars.remove_task(bar)
 
     def close(self) -> None:
         self.bars.stop()

@@ -1,18 +1,22 @@
 """One warm process per framework that works stages: requests in, events out, one JSON a line.
 
 ``python -m harness.execute.worker FD`` reads jobs from standard input and answers on the file
-descriptor ``FD``; whatever a library prints goes to the log that the parent opened as standard
-output. A crash here costs the stage at hand, not the suite.
+descriptor ``FD``; whatever a library prints goes to the log of the stage at hand. A crash here
+costs that stage, not the suite.
 """
 
 from __future__ import annotations
 
+import errno
+import faulthandler
 import json
 import os
 import sys
 import time
 import traceback
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any, TextIO
 
 #: seconds between two progress events of a stage; more often would cost more than it tells
@@ -27,14 +31,36 @@ STAGES = {
     "export": "harness.stages.export:export_onnx",
     "score": "harness.stages.score:score",
 }
+#: how allocators say that there is no more: CUDA's and PyTorch's on the CPU, TensorFlow's
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "oom when allocating")
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def main() -> int:
-    answers = os.fdopen(int(sys.argv[1]), "w", buffering=1, encoding="utf-8")
-    for line in sys.stdin:
-        request = json.loads(line)
-        _answer(answers, _work(request, answers))
+    descriptor = int(sys.argv[1])
+    os.set_inheritable(descriptor, False)  # what a library starts must not hold it open
+    answers = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
+    with suppress(OSError):  # if memory runs out, this process goes rather than its parent
+        Path("/proc/self/oom_score_adj").write_text("500")
+    faulthandler.enable()  # where a crash happened, to the log
+    try:
+        for line in sys.stdin:
+            request = json.loads(line)
+            _log_to(request["log"])
+            _answer(answers, _work(request, answers))
+    except (KeyboardInterrupt, BrokenPipeError):  # the parent has ended this stage, or itself
+        return 130
     return 0
+
+
+def _log_to(path: str) -> None:
+    """Standard output and error of this process and its children, from now on, in one file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
 
 
 def _answer(answers: TextIO, event: dict[str, Any]) -> None:
@@ -45,6 +71,7 @@ def _answer(answers: TextIO, event: dict[str, Any]) -> None:
 def _work(request: dict[str, Any], answers: TextIO) -> dict[str, Any]:
     """Run one stage; every exception becomes an event."""
     from harness.errors import Diverged, RequestError, Unsupported
+    from harness.sources.base import Unavailable
 
     last = [0.0]
 
@@ -56,6 +83,8 @@ def _work(request: dict[str, Any], answers: TextIO) -> dict[str, Any]:
 
     try:
         return {"done": work(request["stage"], request["job"], progress)}
+    except Unavailable as error:
+        return {"error": "request", "reason": str(error), "passing": True}
     except RequestError as error:
         return {"error": "request", "reason": str(error)}
     except Unsupported as error:
@@ -64,11 +93,30 @@ def _work(request: dict[str, Any], answers: TextIO) -> dict[str, Any]:
         return {"error": "diverged", "reason": str(error)}
     except MemoryError as error:
         return {"error": "oom", "reason": f"out of memory: {error}"}
+    except BrokenPipeError:
+        raise
     except Exception as error:
-        traceback.print_exc()  # to the log
-        text = str(error).strip().splitlines() or [""]
-        kind = "oom" if "out of memory" in str(error).lower() else "failed"
-        return {"error": kind, "reason": f"{type(error).__name__}: {text[0]}"[:500]}
+        with suppress(OSError):  # the log's disk may be the full one
+            traceback.print_exc()
+        return _unexpected(error, json.loads(request["job"])["cache"])
+
+
+def _unexpected(error: Exception, cache: str) -> dict[str, Any]:
+    text = str(error).strip().splitlines() or [""]
+    reason = f"{type(error).__name__}: {text[0]}"[:500]
+    if getattr(error, "errno", None) in _DISK or "No space left on device" in str(error):
+        # Not this model's fault: nothing is recorded, and the same command goes on later.
+        return {
+            "error": "request",
+            "reason": f"{reason}. The cache {cache} or the results folder cannot be written; what "
+            "is complete is kept. Make room there (`harness gc` says what it would remove), or "
+            "set HARNESS_CACHE or --results to another disk, and run the same command again",
+        }
+    if isinstance(error, ConnectionError | TimeoutError):
+        return {"error": "failed", "reason": reason, "passing": True}
+    low = str(error).lower()
+    kind = "oom" if any(sign in low for sign in _OUT_OF_MEMORY) else "failed"
+    return {"error": kind, "reason": reason}
 
 
 def work(stage: str, job_text: str, progress: Any) -> dict[str, Any]:

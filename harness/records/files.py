@@ -33,9 +33,24 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)  # mkstemp makes private files; records are to be shared
         os.replace(name, path)
+        sync_folder(path.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder survive a power cut, in the order in which they were given."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:  # a file system that cannot
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def finite(value: Any) -> Any:
@@ -75,6 +90,18 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left half-made in a folder.
+
+    Only for a holder of the folder's lock: a living writer's file looks the same.
+    """
+    for path in folder.glob(".*.*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """A scratch folder beside ``target`` that takes its place when the block ends well."""
@@ -90,5 +117,6 @@ def whole_folder(target: Path) -> Iterator[Path]:
         if target.exists():
             shutil.rmtree(target)
         os.replace(scratch, target)
+        sync_folder(target.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

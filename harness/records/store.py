@@ -8,7 +8,8 @@
     results/<suite>/runs/<run_id>/          spec.json metrics.json predictions.parquet status.json
         measurements/<host_id>-<n>/         timing.json host.json
 
-``status.json`` is written last: a record without it does not exist.
+``status.json`` is written last: a record without it does not exist. It names the record's other
+files with their digests, and its own; a measurement has them in ``digests.json``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import RequestError
+from harness.records.digests import sealed
 from harness.records.files import read_json, write_json
 
 Status = Literal["ok", "failed", "timeout", "oom", "diverged", "unsupported", "skipped"]
@@ -52,6 +54,22 @@ class Store:
             f for f in folders if (f / "timing.json").is_file() or (f / "status.json").is_file()
         ]
 
+    def lock(self, fit_id: str) -> Path:
+        """What a process holds while it works on a fit and its runs."""
+        return self.folder / ".locks" / f"{fit_id}.lock"
+
+    def set_aside(self, record: Path) -> Path:
+        """Move a damaged record out of the way, for people to look at; where it lies now."""
+        number = 1
+        while True:
+            folder = self.folder / "damaged" / f"{record.parent.name}-{record.name}-{number}"
+            if not folder.exists():
+                break
+            number += 1
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(record, folder)
+        return folder
+
     def check_writable(self) -> None:
         """`RequestError` unless records can be written here."""
         try:
@@ -78,4 +96,6 @@ def is_done(record: Path) -> bool:
 
 def finish(record: Path, status: Status, reason: str = "", **facts: Any) -> None:
     """Complete a record. Must be the last write into it."""
-    write_json(record / "status.json", {"status": status, "reason": reason, **facts})
+    write_json(
+        record / "status.json", sealed(record, {"status": status, "reason": reason, **facts})
+    )

@@ -38,6 +38,10 @@ class Unavailable(RequestError):
     """The source cannot be had (no network, no such file): a mirror may be tried."""
 
 
+class Unreachable(Unavailable):
+    """No answer came over the network, which may be otherwise in a moment."""
+
+
 class FileRef(Protocol):
     """What `fetch_file` needs to know (`harness.suite.FileRef` has it)."""
 
@@ -215,11 +219,13 @@ def _cached(scheme: Source, sha256: str | None, context: Context) -> Path | None
 def _first(sources: Sequence[str], get: Callable[[str], T]) -> T:
     """The first source that can be had; only `Unavailable` passes on to the next."""
     failures: list[str] = []
+    kind = Unavailable
     for source in sources:
         try:
             return get(source)
         except Unavailable as error:
             failures.append(str(error))
+            kind = Unreachable if isinstance(error, Unreachable) else kind
     if len(failures) == 1:
-        raise Unavailable(failures[0])
-    raise Unavailable("no source could be had:\n" + "\n".join(f"  {text}" for text in failures))
+        raise kind(failures[0])
+    raise kind("no source could be had:\n" + "\n".join(f"  {text}" for text in failures))

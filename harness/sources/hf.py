@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
 from harness.errors import RequestError
-from harness.sources.base import Context, Source, Unavailable
+from harness.sources.base import Context, Source, Unavailable, Unreachable
 from harness.sources.cache import (
     adopt,
     disk_errors,
@@ -230,7 +230,7 @@ def hub_errors(ref: HubRef) -> Iterator[None]:
 
 
 def unreachable(ref: HubRef) -> Unavailable:
-    return Unavailable(
+    return Unreachable(
         f"hf:{ref}: the hub could not be reached, so it is not here. Check the network and "
         "HF_ENDPOINT; `harness fetch SUITE` gets all files of a suite ahead, for machines "
         "without a network"

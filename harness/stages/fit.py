@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -18,11 +19,13 @@ from harness.backends.base import (
     Progress,
     predict_all,
 )
+from harness.errors import Diverged
 from harness.measure.energy import POLL_SECONDS, energy_source
 from harness.measure.host import host_facts
 from harness.measure.reference_speed import peak_flops_per_second
 from harness.records.files import read_json, whole_folder, write_json
 from harness.records.identity import digest
+from harness.sources.cache import sha256_of
 from harness.stages import prepare
 from harness.stages.fetch import model_folder
 from harness.stages.job import Job
@@ -39,7 +42,7 @@ PEAK_SECONDS = 0.1
 def fit(job: Job, progress: Progress) -> dict[str, Any]:
     """Fit unless the cache already holds this very fit; returns the content of ``fit.json``."""
     known = read_json(job.fit_folder / "fit.json")
-    if known is not None:
+    if known is not None and fit_is_cached(job.fit_folder):
         return known | {"from_cache": True}
     backend = registry.backends.get(job.spec["framework"])()
     folder = model_folder(job)
@@ -72,6 +75,7 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
         )
         with energy_source(job.spec["device"]).measured(POLL_SECONDS) as energy:
             report = backend.fit(request, progress)
+        check_losses(report)
     facts = asdict(report) | {
         # of loading, training and the scores of the epochs
         "energy": energy.as_dict(),
@@ -87,6 +91,7 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
             "validation": validation.truncated_share,
         },
         "labels": data.task.labels,
+        "artifact_files": _artifact_files(job.artifact),
         "host": host_facts(job.spec["threads"]),
     }
     facts["host_id"] = facts["host"]["host_id"]
@@ -100,6 +105,14 @@ def matmul_peaks(job: Job) -> dict[str, float]:
     runtime = registry.runtimes.get(registry.backends.get(job.spec["framework"]).runtime)()
     products = runtime.products(job.spec["device"], job.spec["threads"])
     return peak_flops_per_second({p.dtype: p for p in products}, PEAK_SECONDS)
+
+
+def check_losses(report: FitReport) -> None:
+    """`Diverged` where a loss is no number, whatever the backend made of it."""
+    for epoch in report.epochs:
+        loss = epoch.get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise Diverged(f"the loss of epoch {epoch.get('epoch', '?')} is {loss}")
 
 
 def libraries_of(job: Job) -> tuple[str, ...]:
@@ -208,5 +221,19 @@ def _features_key(job: Job) -> str:
 
 
 def fit_is_cached(fit_folder: Path) -> bool:
-    """True where the artifact and its facts are both whole."""
-    return (fit_folder / "fit.json").is_file() and (fit_folder / "artifact").is_dir()
+    """True where the artifact and its facts are both whole, byte for byte."""
+    facts = read_json(fit_folder / "fit.json")
+    artifact = fit_folder / "artifact"
+    if facts is None or not artifact.is_dir():
+        return False
+    # those of older fits carry no digests
+    return facts.get("artifact_files", (there := _artifact_files(artifact))) == there
+
+
+def _artifact_files(artifact: Path) -> dict[str, str]:
+    """SHA-256 of each file of an artifact, by its name in it."""
+    return {
+        path.relative_to(artifact).as_posix(): sha256_of(path)
+        for path in sorted(artifact.rglob("*"))
+        if path.is_file()
+    }

@@ -13,6 +13,7 @@ from harness import registry
 from harness.backends.base import Progress, predict_all
 from harness.backends.parity import parity
 from harness.data.arrays import load_ragged_list, save_encoded, save_ragged_list
+from harness.errors import Diverged
 from harness.records.files import write_bytes, write_json
 from harness.records.identity import digest
 from harness.stages import prepare
@@ -41,8 +42,7 @@ def score(job: Job, progress: Progress) -> dict[str, Any]:
         predictor, test.encoded, progress=lambda done: progress("score", done, total, "")
     )
     seconds = time.perf_counter() - start
-    if not all(np.isfinite(row).all() for row in logits):
-        raise FloatingPointError("the runtime returned logits that are not finite")
+    check_logits(logits, data.task.head.kind, data.task.head.outputs)
     frame = data.task.decode(test.examples, test.encoded, logits)
     metrics = data.task.metrics(frame)
     for name in job.run["test"]["metrics"]:
@@ -71,6 +71,20 @@ def score(job: Job, progress: Progress) -> dict[str, Any]:
     write_bytes(job.record / "predictions.parquet", _parquet(frame))
     write_json(job.record / "metrics.json", facts)
     return {"score": facts["score"], "seconds": seconds}
+
+
+def check_logits(logits: list[np.ndarray], head: str, outputs: int) -> None:
+    """`ValueError` for another shape than the head's, `Diverged` for what is no number."""
+    for feature, row in enumerate(logits):
+        wanted = (outputs,) if head == "pooled" else (len(row) if row.ndim else 0, outputs)
+        if row.shape != wanted:
+            form = f"({outputs},)" if head == "pooled" else f"(tokens, {outputs})"
+            raise ValueError(
+                f"the runtime returned logits of shape {row.shape} for feature {feature}, where "
+                f"{form} is right"
+            )
+        if not np.isfinite(row).all():
+            raise Diverged(f"the runtime returned logits that are not finite (feature {feature})")
 
 
 def _against_own(

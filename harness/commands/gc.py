@@ -1,0 +1,177 @@
+"""``harness gc``: remove from the cache what no suite's records need; say what first.
+
+Needed is what a fit in some results folder's plan was made of: its artifact, its model's files, its
+data. Records are never removed. What another process works on is left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import RequestError
+from harness.records.files import read_json
+from harness.records.identity import digest
+from harness.records.locks import acquire
+from harness.sources import default_cache
+
+#: seconds after which a half-made file is nobody's: no single file takes so long to write
+STALE_SECONDS = 3600.0
+_SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Rubbish:
+    """Something in the cache that can go, and why."""
+
+    path: Path
+    why: str
+    bytes: int
+    lock: Path | None = None
+
+
+def collect_garbage(args: argparse.Namespace) -> int:
+    if not args.results.is_dir():
+        raise RequestError(
+            f"no results folder {args.results}: without its plans everything would look unneeded; "
+            "name one with --results DIR"
+        )
+    cache = default_cache()
+    needed = needs(args.results)
+    found = sorted(rubbish(cache, args.results, needed), key=lambda item: str(item.path))
+    total = sum(item.bytes for item in found) / 1e6
+    removed = [item for item in found if _remove(item)] if args.yes else []
+    if args.json:
+        facts = {
+            "cache": str(cache),
+            "removed": bool(args.yes),
+            "mb": total,
+            "items": [
+                {"path": str(item.path), "why": item.why, "mb": item.bytes / 1e6}
+                for item in (removed if args.yes else found)
+            ],
+        }
+        print(json.dumps(facts, indent=2))
+        return 0
+    for item in found:
+        print(f"{item.bytes / 1e6:10.1f} MB  {item.path}  ({item.why})")
+    if not found:
+        print(f"nothing in {cache} that the plans under {args.results} do not need")
+    elif args.yes:
+        freed = sum(item.bytes for item in removed) / 1e6
+        print(f"removed {len(removed)} of {len(found)} from {cache}, {freed:.1f} MB")
+    else:
+        print(
+            f"{len(found)} items, {total:.1f} MB, that the plans under {args.results} do not need; "
+            "nothing was removed: say --yes to remove them"
+        )
+    return 0
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the plans of a results folder rest on."""
+
+    fits: frozenset[str]
+    models: frozenset[str]  # names of model folders
+    files: frozenset[str] | None  # SHA-256 of downloads; None: some are named without one
+    suites: frozenset[str]
+
+
+def needs(results: Path) -> Needs:
+    """Of all suites that have a plan under ``results``."""
+    fits: set[str] = set()
+    models: set[str] = set()
+    files: set[str] = set()
+    suites: set[str] = set()
+    unnamed = False
+    for plan in results.glob("**/plan.json"):
+        suites.add(plan.parent.name)
+        for row in (read_json(plan) or {}).get("rows", []):
+            for run in row.get("runs", []):
+                fits.add(run["fit_id"])
+                spec = read_json(plan.parent / "fits" / run["fit_id"] / "spec.json")
+                if spec is not None:
+                    models.add(digest(spec["model"]["files"]))
+                    pins = [*spec["model"]["files"].values()]
+                    data = spec["task"]["data"]
+                    pins += [pin for name in _SPLITS if (pin := data.get(name))]
+                    unnamed = unnamed or any(":" in pin for pin in pins)
+                    files |= set(pins)
+    return Needs(
+        frozenset(fits), frozenset(models), None if unnamed else frozenset(files), frozenset(suites)
+    )
+
+
+def rubbish(cache: Path, results: Path, needed: Needs) -> Iterator[Rubbish]:
+    """Everything that can go; nothing is touched."""
+    for folder in (cache / "fits").glob("[0-9a-f]*"):
+        if folder.name not in needed.fits:
+            lock = cache / "locks" / f"{folder.name}.lock"
+            yield Rubbish(folder, "a fit that no plan asks for", _size(folder), lock)
+    for folder in (cache / "models").glob("[0-9a-f]*"):
+        if folder.name.split("-")[0] not in needed.models:
+            lock = cache / "locks" / f"model-{folder.name}.lock"
+            yield Rubbish(folder, "a model that no plan asks for", _size(folder), lock)
+    for file in (cache / "files").glob("[0-9a-f]*"):
+        if needed.files is not None and file.name not in needed.files:
+            yield Rubbish(file, "a download that no plan asks for", _size(file))
+    for folder in (cache / "wheels").glob("*"):
+        yield Rubbish(folder, "an archive; what is used of it was taken out", _size(folder))
+    for folder in (cache / "logs").glob("*"):
+        if folder.name not in needed.suites:
+            yield Rubbish(folder, "logs of a suite that has no plan", _size(folder))
+    for path in (
+        *(cache / "fits").rglob(".*.*"),
+        *(cache / "models").glob(".*.*"),
+        *(cache / "files").glob(".partial-*"),
+        *results.glob("*/fits/*/.*.*"),
+        *results.glob("*/runs/*/.*.*"),
+    ):
+        if _age(path) > STALE_SECONDS:
+            yield Rubbish(path, "half-made; its writer was killed", _size(path))
+    for path in (cache / "scratch").glob("*"):
+        if _age(path) > STALE_SECONDS:
+            yield Rubbish(path, "half a download; its process was killed", _size(path))
+
+
+def _remove(item: Rubbish) -> bool:
+    """False where another process works on it."""
+    held = acquire(item.lock, wait=False) if item.lock else -1
+    if held is None:
+        return False
+    try:
+        if item.path.is_dir():
+            shutil.rmtree(item.path)
+        else:
+            item.path.unlink(missing_ok=True)
+        if item.lock:
+            item.lock.unlink(missing_ok=True)
+    finally:
+        if held >= 0:
+            os.close(held)
+    return True
+
+
+def _size(path: Path) -> int:
+    """Bytes; a file of two names (a hard link) counts wherever it stands."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    total = 0
+    for file in files:
+        with suppress(OSError):
+            total += file.stat().st_size if file.is_file() else 0
+    return total
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.lstat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,211 @@
+"""From a plan to complete records: what every executor needs done before and after.
+
+Checkpoints are checked, `auto` is resolved once and stored, damaged records are set aside; then an
+executor works what the store does not hold.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.errors import DiskTrouble, RequestError
+from harness.execute.base import Assignment, Executor, Outcome, Place
+from harness.execute.claims import claim
+from harness.execute.process import StageFailed
+from harness.execute.report import PlainReporter, Reporter
+from harness.execute.walk import Walker, failures_of, launches_left, status
+from harness.plan import Fit, Plan, make_plan
+from harness.records.digests import NO_DIGEST, damage
+from harness.records.files import read_json, write_json
+from harness.records.identity import digest
+from harness.records.locks import locked
+from harness.stages.reference import reference_framework
+
+
+def unfinished(plan: Plan, place: Place) -> list[Fit]:
+    """The fits with work left, those included whose `auto` is still open."""
+    walker = Walker(place, PlainReporter())
+    return [fit for fit in plan.fits if not fit.fit_id or not _complete(plan, fit, place, walker)]
+
+
+def execute(
+    plan: Plan, place: Place, executor: Executor, reporter: Reporter
+) -> tuple[Plan, Outcome]:
+    """Work everything that the store does not hold; returns the plan with `auto` resolved."""
+    start = time.monotonic()
+    outcome = Outcome()
+    with disk_told(place):
+        walker = Walker(place, reporter)
+        try:
+            _check(plan, unfinished(plan, place), walker)
+            plan = resolve(plan, walker, place.store.results / "resolved.json")
+        finally:
+            walker.close()
+        write_json(place.store.folder / "plan.json", summary(plan))
+        todo = unfinished(plan, place)
+        outcome.kept = len(plan.runs()) - sum(len(fit.runs) for fit in todo)
+        reporter.begin(plan, todo)
+        outcome.add(executor.work([Assignment.of(plan, fit) for fit in todo]))
+        worked = {fit.fit_id for fit in todo}
+        for fit in plan.fits:  # what an earlier execution left failed counts as well
+            if fit.fit_id not in worked:
+                outcome.add(failures_of(place, fit))
+    outcome.seconds = time.monotonic() - start
+    return plan, outcome
+
+
+def fit_only(plan: Plan, walker: Walker, resolved_file: Path) -> tuple[Fit, dict[str, Any]]:
+    """Fit the plan's only fit, without any run of it; its facts ({} if it failed)."""
+    plan = resolve(plan, walker, resolved_file)
+    (fit,) = plan.fits
+    record = walker.place.store.fit(fit.fit_id)
+    held = claim(walker.place, fit.fit_id, wait=True)
+    assert held is not None
+    try:
+        if not walker.done(record):
+            walker.fit(Assignment.of(plan, fit), Outcome())
+    finally:
+        held.release()
+    return fit, read_json(record / "fit.json") or {}
+
+
+def set_damaged_aside(plan: Plan, place: Place, reporter: Reporter) -> None:
+    """Move complete records whose files are not what was written, so that they are made again."""
+    store = place.store
+    for fit in plan.fits:
+        if not fit.fit_id:
+            continue
+        records = [(store.fit(fit.fit_id), "status.json")]
+        for run in fit.runs:
+            records.append((store.run(run.run_id), "status.json"))
+            for folder in store.measurements(run.run_id, place.machine.host_id):
+                timed = (folder / "timing.json").is_file()
+                records.append((folder, "digests.json" if timed else "status.json"))
+        for record, last in records:
+            if not (record / last).exists():
+                continue
+            why = damage(record, last)
+            if why and why != NO_DIGEST:
+                moved = store.set_aside(record)
+                reporter.note(f"record {record}: {why}; kept as {moved}, and made again")
+
+
+@contextmanager
+def disk_told(place: Place) -> Iterator[None]:
+    """A disk that is full or cannot be written as one clear message instead of a traceback."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        where = error.filename or f"{place.store.folder} or {place.cache}"
+        raise DiskTrouble(
+            f"cannot write {where}: {error.strerror}; what is complete is kept. Make room there, "
+            "or choose other folders (--results DIR, HARNESS_CACHE), and run the same command again"
+        ) from None
+
+
+def _complete(plan: Plan, fit: Fit, place: Place, walker: Walker) -> bool:
+    record = place.store.fit(fit.fit_id)
+    if not walker.done(record):
+        return False
+    if status(record) != "ok":
+        return True
+    launches = plan.loaded.suite.timing.launches
+    return all(
+        walker.done(place.store.run(run.run_id)) and not launches_left(place, launches, run)
+        for run in fit.runs
+    )
+
+
+def _check(plan: Plan, fits: list[Fit], walker: Walker) -> None:
+    """`RequestError` for a damaged checkpoint, before any training or record of it.
+
+    Checkpoints are checked in the framework that they are published for.
+    """
+    checked = set()
+    for fit in fits:
+        assignment = Assignment.of(plan, fit)
+        job = walker.job(assignment, Path())
+        framework = reference_framework(job) or fit.spec["framework"]
+        key = framework, digest(fit.spec["model"])
+        if not fit.spec["model"]["files"] or key in checked:
+            continue
+        checked.add(key)
+        job = replace(job, spec=job.spec | {"framework": framework})
+        try:
+            walker.call(assignment, framework, "check", job)
+        except StageFailed as failure:
+            if failure.status == "request":
+                raise RequestError(f"model {fit.model.id!r}: {failure.reason}") from None
+            # what cannot be loaded here is found again, and recorded, by its fit
+
+
+def resolve(plan: Plan, walker: Walker, path: Path) -> Plan:
+    """Measure open `auto` settings once, store them, and plan again with them."""
+    open_keys = plan.open_keys
+    if not open_keys:
+        return plan
+    # Held throughout: of two processes, one measures and the other reads.
+    with locked(walker.place.store.results / ".locks" / "resolved.lock"):
+        entries = (read_json(path) or {}).get("entries", {})
+        for key, fit in open_keys.items():
+            if key in entries:
+                continue
+            assignment = Assignment.of(plan, fit)
+            walker.reporter.stage("resolve", fit)
+            job = walker.job(assignment, Path())
+            try:
+                entries[key] = walker.call(
+                    assignment, fit.spec["framework"], "resolve", job, alone=True
+                )
+            except StageFailed as failure:
+                if failure.status == "request":
+                    raise RequestError(failure.reason) from None
+                # float32 always works; that the measurement failed is part of the record
+                entries[key] = {"fit_dtype": "float32", "figures": {"failed": failure.reason}}
+            write_json(path, {"entries": entries})
+    resolved = {key: entry["fit_dtype"] for key, entry in entries.items()}
+    return make_plan(plan.loaded, plan.options, resolved, walker.place.machine)
+
+
+def summary(plan: Plan) -> dict[str, Any]:
+    """``plan.json``: what boards need to know of the suite, rows that never ran included."""
+    from harness.stages.prepare import describe
+
+    suite = plan.loaded.suite
+    rows: dict[str, dict[str, Any]] = {}
+    for fit, run in plan.runs():
+        row = rows.setdefault(run.row_id, {"row_id": run.row_id, "row": run.row, "runs": []})
+        row["runs"].append({"run_id": run.run_id, "fit_id": fit.fit_id, "seed": fit.spec["seed"]})
+    used_tasks = {fit.task.id for fit in plan.fits}
+    used_models = {fit.model.id for fit in plan.fits}
+    return {
+        "suite": suite.suite,
+        "title": suite.title or suite.suite,
+        "description": suite.description,
+        "leaderboard": suite.leaderboard,
+        "command": f"make bench SUITE={suite.suite}",
+        "full": plan.options.full,
+        "margins": suite.margins,
+        "models": {
+            m.id: {
+                "name": m.name or m.id,
+                "kind": m.kind,
+                "licence": m.licence,
+                "url": m.url,
+                "source": m.source or next((f.source for f in m.files.values()), ""),
+                "pooling": m.pooling,
+            }
+            for m in suite.models
+            if m.id in used_models
+        },
+        "tasks": {t.id: describe(t) for t in suite.tasks if t.id in used_tasks},
+        "rows": list(rows.values()),
+    }

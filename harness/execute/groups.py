@@ -1,0 +1,97 @@
+"""Process groups that end with us, however we end, and that are ended step by step.
+
+A process of ours is put into the group of a *guard*, a shell that waits on a pipe of which only
+we hold the other end. When we are gone, be it by SIGKILL, the pipe closes and the guard kills the
+group: the worker and whatever it started, even where a loop in C holds Python's lock and no thread
+of the worker could act.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+#: seconds that a process has to end after each of SIGINT and SIGTERM: Python unwinds in
+#: milliseconds, a framework's threads in a second or two
+GRACE_SECONDS = 3.0
+
+#: `read` ends with the pipe; 0 is the guard's own group. It must outlive the polite signals.
+_GUARD = "trap '' INT TERM HUP; read -r line; kill -9 0"
+
+
+class Group:
+    """One process, its descendants and their guard."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        log: Any,
+        stdin: Any = subprocess.DEVNULL,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        reader, self._lifeline = os.pipe()
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD],
+            stdin=reader,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={},
+            # Its own group: a Ctrl-C in the terminal reaches this process alone, which then ends
+            # the group in order.
+            process_group=0,
+        )
+        os.close(reader)
+        try:
+            self.process = subprocess.Popen(
+                list(command),
+                stdin=stdin,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=pass_fds,
+                env=dict(environment),
+                process_group=self._guard.pid,
+            )
+        except BaseException:
+            self._release()
+            raise
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def end(self, *, politely: bool = True) -> int:
+        """Interrupt, terminate, kill; the exit status. Nothing of the group is left."""
+        if politely:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if self.process.poll() is not None:
+                    break
+                self._signal(number)
+                with suppress(subprocess.TimeoutExpired):
+                    self.process.wait(GRACE_SECONDS)
+        self._release()
+        return self.process.wait()
+
+    def gone(self) -> int:
+        """Clear up after a process that ended by itself; its exit status."""
+        code = self.process.wait()
+        self._release()
+        return code
+
+    def _signal(self, number: int) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._guard.pid, number)
+
+    def _release(self) -> None:
+        """Kill what is left of the group, the guard included."""
+        # The guard is not reaped before this: its number cannot have been given away.
+        self._signal(signal.SIGKILL)
+        self._guard.wait()
+        with suppress(OSError):
+            os.close(self._lifeline)
+            self._lifeline = -1

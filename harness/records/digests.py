@@ -1,0 +1,68 @@
+"""What a complete record swears to: the SHA-256 of each of its files.
+
+A record's ``status.json`` carries ``files`` (name to digest) and ``digest`` (of its own content);
+a measurement, whose last file is written by the measuring process, has them in ``digests.json``.
+Records older than this carry none, which is said, and is no damage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from harness.records.files import SCHEMA_VERSION, finite, read_json, write_json
+from harness.records.identity import canonical
+
+NO_DIGEST = "no digest"
+
+
+def file_digests(folder: Path, last: str) -> dict[str, str]:
+    """SHA-256 of every file directly in a folder, but for hidden ones and ``last``."""
+    return {
+        path.name: _sha256(path)
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name != last and not path.name.startswith(".")
+    }
+
+
+def sealed(folder: Path, facts: dict[str, Any], last: str = "status.json") -> dict[str, Any]:
+    """``facts`` with the digests of the folder's files and their own; to be written to ``last``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = finite(
+        {"schema_version": SCHEMA_VERSION, **facts, "files": file_digests(folder, last)}
+    )
+    return content | {"digest": _own(content)}
+
+
+def seal(folder: Path, last: str = "digests.json") -> None:
+    """Write ``last``, which carries nothing but digests."""
+    write_json(folder / last, sealed(folder, {}, last))
+
+
+def damage(folder: Path, last: str = "status.json") -> str | None:
+    """What is wrong with a complete record, `NO_DIGEST` for an old one, None for a whole one."""
+    facts = read_json(folder / last)
+    if facts is None:
+        return f"{last} cannot be read" if (folder / last).exists() else NO_DIGEST
+    if "digest" not in facts or not isinstance(facts.get("files"), dict):
+        return NO_DIGEST
+    if facts["digest"] != _own({k: v for k, v in facts.items() if k != "digest"}):
+        return f"{last} is not what was written"
+    for name, wanted in facts["files"].items():
+        path = folder / name
+        try:
+            if _sha256(path) != wanted:
+                return f"{name} is not what was written (its SHA-256 differs)"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+    return None
+
+
+def _own(content: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical(content)).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

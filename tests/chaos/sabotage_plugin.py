@@ -1,0 +1,107 @@
+"""A plug-in whose models misbehave, as its entry points name it; installed by the tests."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from harness.backends.base import Backend, FitReport, FitRequest, Predictor, Progress, Runtime
+
+ENTRY_POINTS = """\
+[harness.backends]
+sabotage = sabotage_plugin:Saboteur
+
+[harness.runtimes]
+sabotage = sabotage_plugin:SabotageRuntime
+"""
+
+
+def install(site: Path) -> None:
+    """Make a folder for PYTHONPATH that holds this module as an installed distribution."""
+    info = site / "sabotage_plugin-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "sabotage_plugin.py").write_text(Path(__file__).read_text())
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sabotage-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(ENTRY_POINTS)
+
+
+class Saboteur(Backend):
+    name: ClassVar[str] = "sabotage"
+    kinds: ClassVar[tuple[str, ...]] = (
+        "segfault", "exits", "hungry", "hangs", "nan", "no-export", "wrong-shape", "killed-once",
+    )  # fmt: skip
+    libraries: ClassVar[tuple[str, ...]] = ()
+    version: ClassVar[int] = 1
+    runtime: ClassVar[str] = "sabotage"
+
+    def fit(self, request: FitRequest, progress: Progress) -> FitReport:
+        kind = request.model_kind
+        print(f"a last word of {kind}", flush=True)
+        loss = 0.5
+        if kind == "segfault":
+            ctypes.string_at(0)
+        elif kind == "exits":
+            os._exit(0)
+        elif kind == "hungry":
+            held = []
+            for _ in range(120):
+                held.append(np.ones(250_000_000 // 8))  # 30 GB in all
+        elif kind == "hangs":
+            subprocess.Popen(["sleep", "600"])
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            while True:
+                pass
+        elif kind == "nan":
+            loss = float("nan")
+        elif kind == "killed-once":
+            marker = Path(os.environ["HARNESS_CACHE"]) / "killed"
+            if not marker.exists():
+                marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        (request.out / "harness.json").write_text(
+            json.dumps({"kind": kind, "outputs": request.info.outputs})
+        )
+        return FitReport(
+            seconds=0.1,
+            examples_per_second=1.0,
+            epochs=[{"epoch": 1, "loss": loss, "seconds": 0.1, "validation_score": 0.5}],
+            steps=1,
+            params=1,
+            trained_params=1,
+            train_score=0.5,
+        )
+
+
+class Constant(Predictor):
+    def __init__(self, outputs: int) -> None:
+        self._outputs = outputs
+
+    def predict(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+        return np.zeros((len(batch["text"]), self._outputs), np.float32)
+
+    def observed(self) -> dict[str, Any]:
+        return {"device": "cpu", "dtype": "float32", "threads": 1}
+
+
+class SabotageRuntime(Runtime):
+    name: ClassVar[str] = "sabotage"
+    framework: ClassVar[str] = "sabotage"
+    dtype: ClassVar[str] = "float32"
+    libraries: ClassVar[tuple[str, ...]] = ()
+    version: ClassVar[int] = 1
+    needs: ClassVar[Any] = "artifact"
+
+    def load(self, artifact: Path, exports: Path, *, device: str, threads: int) -> Predictor:
+        facts = json.loads((artifact / "harness.json").read_text())
+        return Constant(facts["outputs"] + (facts["kind"] == "wrong-shape"))
+
+    def size_bytes(self, artifact: Path, exports: Path) -> int:
+        return 1

@@ -1,0 +1,60 @@
+"""Killed at random instants, the same command goes on; nothing is lost, doubled or half-made."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.small import damaged, kill_after, left_over, start, truth, write_small
+
+
+def survive(folder: Path, kills: int, seed: int, launches: int) -> int:
+    """Kill `harness run` so often, at instants drawn over the length of a whole run; every time
+    that it completes it is compared with one that nobody disturbed, and begun anew.
+
+    Returns how often it completed.
+    """
+    draw = random.Random(seed)
+    write_small(folder, launches)
+    calm = os.environ | {"HARNESS_CACHE": str(folder / "calm")}
+    begin = time.monotonic()
+    process = start(folder, calm, "--results", "calm-results")
+    out, _ = process.communicate(timeout=600)
+    length = time.monotonic() - begin
+    assert process.returncode == 0, out
+    expected = truth(folder / "calm-results")
+
+    cache, results = folder / "cache", folder / "results"
+    environment = os.environ | {"HARNESS_CACHE": str(cache)}
+    done = completed = 0
+    while done < kills or completed == 0:
+        process = start(folder, environment)
+        wait = draw.uniform(0.0, length) if done < kills else 600.0
+        if kill_after(process, wait):
+            done += 1
+            assert left_over(cache) == []
+            continue
+        assert process.returncode == 0, f"after {done} kills"
+        assert damaged(results) == []
+        assert not (results / "small" / "damaged").exists()
+        assert truth(results) == expected, f"after {done} kills"
+        completed += 1
+        print(f"{done} kills, {completed} complete runs, each as the undisturbed one", flush=True)
+        shutil.rmtree(results)
+        shutil.rmtree(cache)
+    return completed
+
+
+def test_five_kills_change_nothing(tmp_path: Path) -> None:
+    assert survive(tmp_path, kills=5, seed=7, launches=0) >= 1
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(7200)
+def test_two_hundred_kills_change_nothing(tmp_path: Path) -> None:
+    assert survive(tmp_path, kills=200, seed=1, launches=1) >= 5

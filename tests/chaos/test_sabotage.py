@@ -1,0 +1,122 @@
+"""Seven models that misbehave beside two good ones: each costs itself and nothing else."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.records.files import read_json
+from tests.chaos import sabotage_plugin
+from tests.chaos.small import left_over, statuses, write_small
+from tests.conftest import Answer, call_harness
+
+BAD = ("segfault", "exits", "hungry", "hangs", "nan", "no-export", "wrong-shape")
+#: longer than a good stage takes, the start of its worker included, on a busy machine
+LIMITS = "limits: {fit_seconds: 25, memory_gb: 1.5}"
+
+
+def suite(models: tuple[str, ...]) -> str:
+    named = "\n".join(f"  - {{id: {model}, kind: {model}}}" for model in models)
+    return f"""\
+suite: small
+threads: 1
+timing: {{launches: 0}}
+{LIMITS}
+models:
+  - {{id: majority, kind: majority}}
+  - {{id: tfidf, kind: tfidf-logreg}}
+{named}
+tasks:
+  - id: toy
+    type: text-classification
+    data: {{train: {{source: "path:train.csv"}}, test: {{source: "path:test.csv"}}}}
+matrix:
+  - {{models: [majority], tasks: [toy], recipe: baseline}}
+  - models: [{", ".join(models)}]
+    tasks: [toy]
+    recipe: baseline
+    frameworks: [sabotage]
+  - {{models: [tfidf], tasks: [toy], recipe: baseline}}
+"""
+
+
+def run(folder: Path, text: str, *arguments: str) -> Answer:
+    write_small(folder)
+    (folder / "small.yaml").write_text(text)
+    sabotage_plugin.install(folder / "site")
+    path = os.pathsep.join([str(folder / "site"), os.environ.get("PYTHONPATH", "")])
+    return call_harness(
+        "run", "small.yaml", *arguments, cwd=folder, cache=folder / "cache", PYTHONPATH=path
+    )
+
+
+@pytest.fixture(scope="module")
+def sabotaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
+    folder = tmp_path_factory.mktemp("sabotage")
+    text = suite(BAD).replace(
+        "  - {models: [tfidf]",
+        "  - {models: [no-export], tasks: [toy], recipe: baseline, frameworks: [sabotage],"
+        " runtimes: [onnxruntime]}\n  - {models: [tfidf]",
+    )
+    return folder, run(folder, text)
+
+
+def test_the_good_ones_complete_and_the_exit_status_is_1(sabotaged: tuple[Path, Answer]) -> None:
+    folder, answer = sabotaged
+    assert answer.status == 1, answer.err
+    assert "Traceback" not in answer.err + answer.out
+    found = statuses(folder / "results", "small")
+    assert {model for model, (status, _) in found.items() if status == "ok"} == {
+        "majority",
+        "tfidf",
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "reason"),
+    [
+        ("segfault", "failed", "SIGSEGV"),
+        ("exits", "failed", "exit status 0"),
+        ("hungry", "oom", "over its limit of 1.5 GB"),
+        ("hangs", "timeout", "longer than 25 s"),
+        ("nan", "diverged", "loss of epoch 1 is nan"),
+        ("no-export", "failed", "Error"),
+        ("wrong-shape", "failed", "logits of shape (3,)"),
+    ],
+)
+def test_each_bad_one_says_what_befell_it(
+    sabotaged: tuple[Path, Answer], model: str, status: str, reason: str
+) -> None:
+    found, facts = statuses(sabotaged[0] / "results", "small")[model]
+    assert found == status, facts
+    assert reason in facts["reason"]
+    assert facts["stage"] == {"no-export": "export", "wrong-shape": "score"}.get(model, "fit")
+
+
+def test_the_last_lines_of_the_log_are_in_the_record(sabotaged: tuple[Path, Answer]) -> None:
+    found = statuses(sabotaged[0] / "results", "small")
+    for model in ("segfault", "exits", "hungry", "hangs"):
+        assert f"a last word of {model}" in "\n".join(found[model][1]["log_tail"])
+
+
+def test_the_machine_is_left_clean(sabotaged: tuple[Path, Answer]) -> None:
+    cache = sabotaged[0] / "cache"
+    assert left_over(cache) == []
+    for process in psutil.process_iter(["cmdline"]):
+        assert process.info["cmdline"] != ["sleep", "600"]
+    assert [p for p in (sabotaged[0] / "results").rglob(".*.*") if p.is_file()] == []
+
+
+def test_what_the_system_killed_is_tried_again_and_counted(tmp_path: Path) -> None:
+    begin = time.monotonic()
+    answer = run(tmp_path, suite(("killed-once",)), "--only", "killed-once")
+    assert answer.status == 0, answer.err
+    assert "trying again in 1 s" in answer.err and time.monotonic() - begin > 1
+    (fit,) = (tmp_path / "results" / "small" / "fits").iterdir()
+    facts = read_json(fit / "status.json") or {}
+    assert facts["status"] == "ok" and facts["tries"] == 2
+    assert "killed by the system" in facts["tried"][0]
