@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         _run,
         _plan,
         _board,
+        _choose,
         _compare,
         _baseline,
         _history,
@@ -334,6 +335,54 @@ def history(args: argparse.Namespace) -> int:
     from harness.commands.history import show_history
 
     return show_history(args)
+
+
+def _choose(commands: Any) -> None:
+    parser = _command(
+        commands, "choose", "say which pretrained model to build on, and why; asks without flags",
+        "harness choose --task ner --examples 1000 --device cpu --max-latency-ms 10 "
+        "--max-size-mb 100 --min-score 0.7", choose,
+    )  # fmt: skip
+    above_zero, whole = _above_zero, _whole
+    add = parser.add_argument
+    add("--task", metavar="TASK", help="a task type, a short name (ner, qa, ...) or a data set")
+    add("--examples", type=whole, metavar="N", help="labelled training examples that you have")
+    add("--device", metavar="NAME", help="cpu or cuda; default: any that was measured")
+    for flag, text in (
+        ("--max-latency-ms", "of one example, at p99 where all candidates carry it, else p90"),
+        ("--max-size-mb", "weights on disk"),
+        ("--max-memory-mb", "peak memory of serving"),
+        ("--max-fit-seconds", "training time"),
+        ("--min-score", "of the task's primary metric, 0 to 1"),
+        ("--price-per-hour", "of the machine: what fitting and serving cost"),
+    ):
+        add(flag, type=above_zero, metavar="X", help=text)
+    add("--percentile", choices=("p50", "p90", "p99"), help="of latency, instead of that rule")
+    add("--weights", metavar="score=3,latency=1", help="what counts, and how much")
+    add("--suite", action="append", default=[], metavar="NAME", help="only this suite's records")
+    add("--prompt", action="store_true", help=argparse.SUPPRESS)
+
+
+def choose(args: argparse.Namespace) -> int:
+    from harness.commands.choose import choose_model
+
+    return choose_model(args)
+
+
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
 
 
 def _show(commands: Any) -> None:

@@ -1,0 +1,309 @@
+"""What speaks for an answer, what is only estimated, and what to measure to be surer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.boards import wording
+from harness.choose.answer import Answer
+from harness.choose.evidence import Candidate, Evidence
+from harness.choose.family import SUITED, family_of
+from harness.choose.question import CRITERIA, Question
+
+#: training sizes further apart than this are another point of the learning curve
+FAR_IN_SIZE = 2.0
+#: a training score so much above the test score is worth a word (10 points)
+LARGE_GAP = 0.10
+#: kinds of models that are read by themselves: one weight a word or pixel and class
+READABLE = ("tfidf-logreg", "pixels-logreg")
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """Sentences, each from columns of the rows that the answer cites."""
+
+    why: list[str]
+    prefer_runner_up: list[str]
+    estimated: list[str]
+    measure: list[str]
+
+
+def reasons(
+    evidence: Evidence,
+    answer: Answer,
+    question: Question,
+    task_names: Mapping[str, str],
+    here: str | None = None,
+) -> Reasons:
+    """``here``: host_id of this machine, to say when a cost was measured on another one."""
+    best = answer.recommended
+    if best is None:
+        return Reasons([], [], [], [])
+    return Reasons(
+        why=_why(best, evidence, answer, question, task_names),
+        prefer_runner_up=_prefer(best, answer.runner_up, answer),
+        estimated=_estimated(best, evidence, answer, question, here),
+        measure=_measure(best, evidence, answer, question, here),
+    )
+
+
+def name_of(candidate: Candidate) -> str:
+    """For people: model, recipe, framework where it is not PyTorch, runtime and device."""
+    row = candidate.rows[0]
+    model = wording.clean(row.get("model_name") or row["model"])
+    recipe = wording.RECIPES.get(row["recipe"], row["recipe"])
+    framework = f"in {row['framework']}" if row["framework"] not in ("torch", "sklearn") else ""
+    served = f"run by {row['runtime']} on {row['device']} ({row['dtype']})"
+    return ", ".join(filter(None, (" ".join(filter(None, (model, recipe, framework))), served)))
+
+
+def figures(candidate: Candidate, evidence: Evidence) -> str:
+    """One line of a candidate's numbers."""
+    values = candidate.values
+    rows = candidate.rows
+    metric = wording.metric_name(rows[0]["score_name"])
+    parts = [f"{wording.score(values['score'])} {metric}"]
+    if len(rows) > 1:
+        parts[0] = f"mean {parts[0]} of {len(rows)} data sets"
+    elif rows[0]["score_low"] is not None:
+        low, high = wording.score(rows[0]["score_low"]), wording.score(rows[0]["score_high"])
+        parts[0] += f" ({low} to {high})"
+    for name, text in (("latency", evidence.percentile), ("size", ""), ("memory", "memory")):
+        if values[name] is not None:
+            amount = f"{wording.significant(values[name])} {CRITERIA[name].unit}"
+            parts.append(f"{text} {amount}".strip())
+    if values["fit_time"] is not None:
+        parts.append(f"fits in {wording.seconds(values['fit_time'])}")
+    return ", ".join(parts)
+
+
+def readable(candidate: Candidate) -> bool:
+    return candidate.rows[0].get("model_kind") in READABLE
+
+
+def _why(
+    best: Candidate,
+    evidence: Evidence,
+    answer: Answer,
+    question: Question,
+    task_names: Mapping[str, str],
+) -> list[str]:
+    lines = []
+    if len(best.rows) > 1:
+        for row in best.rows:
+            lines.append(
+                f"on {task_names.get(row['task'], row['task'])}: {wording.score(row['score'])} "
+                f"{wording.interval(row['score_low'], row['score_high'])}".rstrip()
+            )
+    lines += [_ties(best, answer)]
+    lines += _gains(best, evidence)
+    gaps = [
+        row["train_score"] - row["score"] for row in best.rows if row["train_score"] is not None
+    ]
+    if gaps:
+        much = (
+            ": it overfits, more data or regularisation may help" if max(gaps) > LARGE_GAP else ""
+        )
+        lines.append(f"training score minus test score: {wording.points(max(gaps))} points{much}")
+    if readable(best):
+        lines.append("a linear model: its weights are readable by themselves, one a word and class")
+    else:
+        lines += _faithfulness(best)
+    if question.price_per_hour is not None:
+        lines += _price(best, question.price_per_hour)
+    suited = SUITED.get(str(best.rows[0].get("task_type")))
+    family = family_of(str(best.rows[0].get("model_name")), best.rows[0].get("model_kind"))
+    if suited and family:
+        fits = "as this one is" if family == suited[0] else f"this one is {family}, yet it scored"
+        lines.append(f"{suited[1]}, {fits} (by its name; a prior, the scores decide)")
+    return lines
+
+
+def _ties(best: Candidate, answer: Answer) -> str:
+    others = [c for c in answer.tied if c.key != best.key]
+    is_leader = answer.leader is not None and answer.leader.key == best.key
+    if best.key not in {c.key for c in answer.tied}:
+        lead = answer.leader
+        assert lead is not None
+        behind = (lead.values["score"] or 0) - (best.values["score"] or 0)
+        return (
+            f"{wording.points(behind, signed=False, decimals=1)} points behind the highest score "
+            f"within bounds, {name_of(lead)}; your weights prefer it"
+        )
+    fits = {(c["model"], c["recipe"], c["framework"]) for c in others}
+    fits -= {(best["model"], best["recipe"], best["framework"])}
+    if not fits:
+        alone = "the highest score within bounds"
+        if answer.leader is not None and not answer.leader.tied:
+            return f"{alone}; it is not tied with the board's best, and ties below it are untested"
+        return f"{alone}, and no other fit within bounds is tied with it"
+    cheaper = "a linear baseline" if best.baseline else "the cheapest of them"
+    if is_leader:
+        return f"the highest score within bounds; {len(fits)} other fits are tied, none is cheaper"
+    assert answer.leader is not None
+    return (
+        f"tied with the highest score within bounds ({name_of(answer.leader)}, "
+        f"{wording.score(answer.leader.values['score'])}): paired tests cannot tell them apart; "
+        f"recommended as {cheaper}"
+    )
+
+
+def _gains(best: Candidate, evidence: Evidence) -> list[str]:
+    """Points over the best linear baseline, over training from scratch, over guessing."""
+    lines = []
+    for text, others in (
+        ("the best linear baseline", [c for c in evidence.candidates if c.baseline]),
+        (
+            "the same model from scratch",
+            [c for c in evidence.candidates
+             if c["recipe"] == "scratch" and c["model"] == best["model"]],
+        ),
+    ):  # fmt: skip
+        others = [c for c in others if c.key != best.key]
+        if others and best["recipe"] != "scratch" and not best.baseline:
+            most = max(c.values["score"] or 0 for c in others)
+            lines.append(f"{wording.points((best.values['score'] or 0) - most)} points over {text}")
+    if evidence.floors and len(evidence.floors) == len(best.rows):
+        floor = sum(row["score"] for row in evidence.floors) / len(evidence.floors)
+        lines.append(f"{wording.points((best.values['score'] or 0) - floor)} points over guessing")
+    return lines
+
+
+def _faithfulness(best: Candidate) -> list[str]:
+    """What the stage `explain` recorded, where it ran."""
+    for row in best.rows:
+        value, chance = row.get("faithfulness_aopc"), row.get("faithfulness_aopc_random")
+        if value is not None:
+            against = f" (random attributions: {chance:.3f})" if chance is not None else ""
+            return [f"attributions are faithful to AOPC {value:.3f}{against}"]
+    return []
+
+
+def _price(best: Candidate, price: float) -> list[str]:
+    lines = []
+    seconds, rate = best.values["fit_time"], best.values["throughput"]
+    if seconds is not None:
+        cost = seconds / 3600 * price
+        lines.append(f"one fit costs {wording.significant(cost, 2)} at {price:g} an hour")
+    if rate:
+        cost = 1e6 / rate / 3600 * price
+        lines.append(
+            f"a million predictions cost {wording.significant(cost, 2)} at full throughput"
+        )
+    return lines
+
+
+def _prefer(best: Candidate, other: Candidate | None, answer: Answer) -> list[str]:
+    """On what the runner-up is the better one."""
+    if other is None:
+        return []
+    lines = []
+    gain = (other.values["score"] or 0) - (best.values["score"] or 0)
+    if gain > 0:
+        tied = {best.key, other.key} <= {c.key for c in answer.tied}
+        sure = "no test tells them apart" if tied else "not tested against each other"
+        if not tied and best.tied != other.tied:
+            sure = "a paired test tells it from the board's best" if other.tied else sure
+        points = wording.points(gain, signed=False, decimals=1)
+        lines.append(f"{points} points more score matter ({sure})")
+    for name, text in (
+        ("latency", "latency"), ("size", "size"), ("memory", "memory"), ("fit_time", "time to fit"),
+    ):  # fmt: skip
+        mine, its = best.values[name], other.values[name]
+        if mine is not None and its is not None and its < mine:
+            unit = CRITERIA[name].unit
+            lines.append(
+                f"{text} counts most: {wording.significant(its)} instead of "
+                f"{wording.significant(mine)} {unit}"
+            )
+    if readable(other) and not readable(best):
+        lines.append("its decisions must be readable: it is a linear model")
+    return lines or ["it has no advantage on what was measured: only if the first cannot be used"]
+
+
+def _estimated(
+    best: Candidate, evidence: Evidence, answer: Answer, question: Question, here: str | None
+) -> list[str]:
+    lines = []
+    rows = best.rows
+    if all(row["seeds_ok"] == 1 for row in rows) and not best.baseline:
+        lines.append("the score: one seed, its interval covers the test examples only")
+    low = min((row["score_low"] for row in rows if row["score_low"] is not None), default=None)
+    if question.min_score is not None and low is not None and low < question.min_score:
+        lines.append(
+            f"that it keeps the bound of {question.min_score:g}: its interval reaches down to "
+            f"{wording.score(low)}"
+        )
+    for row in rows:
+        size = row.get("train_examples")
+        if question.examples and size and _far(size, question.examples):
+            lines.append(
+                f"the score on {question.examples:,.0f} examples: it was fitted on {size:,.0f} "
+                f"({row['task']})"
+            )
+    sizes = {
+        row["train_examples"]
+        for c in evidence.candidates for row in c.rows if row.get("train_examples")
+    }  # fmt: skip
+    if sizes and _far(min(sizes), max(sizes)):
+        fewer = sorted(
+            {c.rows[0].get("model_name") or c["model"]
+             for c in evidence.candidates for row in c.rows
+             if row.get("train_examples") and _far(row["train_examples"], max(sizes))}
+        )  # fmt: skip
+        lines.append(
+            f"the comparison with {wording.listed([wording.clean(f) for f in fewer])}, fitted on "
+            f"{min(sizes):,.0f} examples where others had {max(sizes):,.0f}"
+        )
+    if any(row["launches"] == 1 for row in rows):
+        lines.append("the timings: one launch, and launches differ by some per cent")
+    if evidence.percentile == "p90" and question.max_latency_ms is not None:
+        lines.append("the tail of latency: judged by p90, some samples are too few for a p99")
+    hosts = {row["host_id"] for row in rows if row["host_id"]}
+    if here and hosts and here not in hosts:
+        lines.append("all costs on this machine: they were measured on another host")
+    missing = [
+        name for name in question.weights if question.weights[name] and best.values[name] is None
+    ]
+    if missing:
+        lines.append(f"{', '.join(missing)}: weighted but not measured, counted as worst")
+    return lines
+
+
+def _measure(
+    best: Candidate, evidence: Evidence, answer: Answer, question: Question, here: str | None
+) -> list[str]:
+    suite = best.rows[0]["suite"]
+    lines = []
+    fits = {(c["model"], c["recipe"]) for c in answer.tied}
+    if len(fits) > 1 or all(row["seeds_ok"] == 1 for row in best.rows):
+        more = (
+            "to tell the tied fits apart" if len(fits) > 1 else "for an interval that covers seeds"
+        )
+        lines.append(f"harness run {suite} --seeds 1,2,3   # {more}")
+    hosts = {row["host_id"] for row in best.rows if row["host_id"]}
+    if here and hosts and here not in hosts:
+        models = sorted({c["model"] for c in (best, answer.runner_up) if c is not None})
+        lines.append(f"harness run {suite} --only {' '.join(models)}   # its costs on this machine")
+    unmeasured = sorted({name for e in answer.excluded for name in e.unmeasured})
+    if unmeasured:
+        lines.append(
+            f"harness run {suite}   # {', '.join(unmeasured)} of candidates without that evidence"
+        )
+    if evidence.partial:
+        lines.append(
+            f"the missing data sets of {len(evidence.partial)} candidates with partial evidence"
+        )
+    return lines
+
+
+def _far(a: float, b: float) -> bool:
+    return abs(math.log(a / b)) > math.log(FAR_IN_SIZE)
+
+
+def host_text(facts: Mapping[str, Any]) -> str:
+    """``2 cores of AMD EPYC 9B14``."""
+    return f"{facts.get('cores', '?')} cores of {wording.clean(facts.get('cpu', 'unknown CPU'))}"

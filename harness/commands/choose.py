@@ -1,0 +1,152 @@
+"""``harness choose``: which pretrained model, and why, from records."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness.choose.answer import decide
+from harness.choose.evidence import select
+from harness.choose.gather import Gathered, gather, reference_folder
+from harness.choose.question import BOUNDS, Question, task_named, weights_from
+from harness.choose.reasons import reasons
+from harness.choose.wording import as_json, sentences
+from harness.errors import RequestError
+
+
+def choose_model(args: argparse.Namespace) -> int:
+    gathered, sources = _gather(args)
+    question = _question(args, gathered)
+    if not _answers(gathered, question.task):
+        gathered, sources = _with_reference(args, gathered, question.task)
+    evidence = select(gathered.rows, question)
+    if not evidence.candidates:
+        raise RequestError(_no_evidence(question, gathered, args.results))
+    answer = decide(evidence, question)
+    said = reasons(evidence, answer, question, gathered.task_names, _here())
+    if args.json:
+        print(json.dumps(as_json(question, evidence, answer, said, gathered), indent=2))
+    else:
+        _print(sentences(question, evidence, answer, said, gathered, sources))
+    if answer.recommended is None:
+        asked = ", ".join(flag for name, (_, flag) in BOUNDS.items() if question.bound(name))
+        print(
+            f"harness: nothing satisfies all bounds; relax {asked or '--device'}", file=sys.stderr
+        )
+        return 2
+    return 0
+
+
+def _gather(args: argparse.Namespace) -> tuple[Gathered, list[str]]:
+    """The asked results folder; the reference results where it holds no suite."""
+    if args.suite or args.results != Path("results") or args.results.is_dir():
+        gathered = gather(args.results, tuple(args.suite)) if args.results.is_dir() else Gathered()
+        if args.suite and not args.results.is_dir():
+            raise RequestError(f"no results folder {args.results}")
+        if gathered.read:
+            return gathered, [f"read: {', '.join(str(path) for path in gathered.read)}"]
+    else:
+        gathered = Gathered()
+    return _add_reference(args.results, gathered, "no results of your own yet")
+
+
+def _with_reference(
+    args: argparse.Namespace, gathered: Gathered, task: str
+) -> tuple[Gathered, list[str]]:
+    """Reference results as well, unless suites were named or they are what was read."""
+    if args.suite:
+        return gathered, []
+    return _add_reference(args.results, gathered, f"no results of your own on {task}")
+
+
+def _add_reference(results: Path, gathered: Gathered, why: str) -> tuple[Gathered, list[str]]:
+    folder = reference_folder(results)
+    if folder is None or any(path.parent == folder for path in gathered.read):
+        return gathered, []
+    found = gather(folder)
+    found.skipped = gathered.skipped + found.skipped
+    return found, [f"{why}: answered from the reference results in {_shown(folder)}"]
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _answers(gathered: Gathered, task: str) -> bool:
+    return any(task in (row["task_type"], row["task"]) and row["score"] is not None
+               for row in gathered.rows)  # fmt: skip
+
+
+def _question(args: argparse.Namespace, gathered: Gathered) -> Question:
+    if not args.task:
+        if not sys.stdin.isatty() and not args.prompt:
+            raise RequestError(
+                "harness choose needs --task (such as --task ner), or a terminal to ask on; "
+                f"there is evidence on: {', '.join(gathered.types) or 'nothing yet'}"
+            )
+        return Question(**_asked(gathered), price_per_hour=args.price_per_hour)
+    from harness import registry
+
+    types = {*gathered.types, *registry.tasks.names()}
+    bounds = {name: getattr(args, name) for name in BOUNDS}
+    return Question(
+        task=task_named(args.task, types, gathered.data_sets),
+        examples=args.examples,
+        device=args.device,
+        percentile=args.percentile or "",
+        price_per_hour=args.price_per_hour,
+        weights=weights_from(args.weights) if args.weights else {"score": 1.0},
+        **bounds,
+    )
+
+
+def _asked(gathered: Gathered) -> dict[str, Any]:
+    from rich.console import Console
+
+    from harness.choose.ask import ask
+
+    devices = sorted({row["device"] for row in gathered.rows})
+    return ask(Console(), gathered.types, gathered.data_sets, devices)
+
+
+def _no_evidence(question: Question, gathered: Gathered, results: Path) -> str:
+    known = ", ".join(gathered.types) or "nothing yet"
+    text = (
+        f"no evidence for {question.task!r} in {results}: no scored run of it; there is evidence "
+        f"on {known}. Run a suite of that task first (harness run SUITE), or measure on your own "
+        f"data: harness choose --data mine.csv --type {question.task}"
+    )
+    failed = [row for row in gathered.rows if question.task in (row["task_type"], row["task"])]
+    if failed:
+        text += f". {len(failed)} rows of it have no score, for example: {failed[0]['reason']}"
+    for path, why in gathered.skipped:
+        text += f"\n  skipped {path}: {why}"
+    return text
+
+
+def _here() -> str:
+    from harness.measure.host import host_id
+
+    return host_id()
+
+
+def _print(parts: list[tuple[str, list[str]]]) -> None:
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from harness.commands.board import PIPE_WIDTH
+
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    for heading, lines in parts:
+        console.print(Text(heading, style="bold"))
+        for number, line in enumerate(lines):
+            main = number == 0 and heading in ("Recommended", "Runner-up")
+            text = Text(line, style="bold green" if main else "")
+            console.print(Padding(text, (0, 0, 0, 2), expand=False))

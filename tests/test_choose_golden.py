@@ -1,0 +1,208 @@
+"""The golden questions: the command, the page's script and a few lines of pandas agree on all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import harness.choose
+from harness.boards.render_json import render_json
+from harness.choose.answer import decide, decisions
+from harness.choose.evidence import select
+from harness.choose.gather import gather
+from harness.choose.question import Question
+from tests.browser import evaluate
+from tests.records import write_results
+
+SCRIPT = Path(harness.choose.__file__).with_name("choose.js")
+REFERENCE = Path(__file__).parents[1] / "results" / "reference"
+NER, TEXT, QA, IMAGE = (
+    "token-classification", "text-classification", "question-answering", "image-classification",
+)  # fmt: skip
+
+#: (name, records, question): real records first, then simulated ones with missing, partial, tied
+GOLDEN: list[tuple[str, str, Question]] = [
+    ("the issue's own", "reference", Question(
+        NER, examples=1000, device="cpu", max_latency_ms=10, max_size_mb=100, min_score=0.8)),
+    ("a baseline ties with the winner", "reference", Question(TEXT)),
+    ("ties, and the baseline scores too little", "reference", Question(TEXT, min_score=0.95)),
+    ("latency decides among ties", "reference", Question(
+        TEXT, max_latency_ms=5, min_score=0.945)),
+    ("latency counts most", "reference", Question(
+        NER, weights={"score": 1.0, "latency": 3.0}, min_score=0.5)),
+    ("score three times latency", "reference", Question(
+        QA, weights={"score": 3.0, "latency": 1.0})),
+    ("several data sets, partial evidence", "reference", Question(IMAGE, max_size_mb=15)),
+    ("one data set by name", "reference", Question("digits", max_memory_mb=200)),
+    ("nothing satisfies it", "reference", Question(QA, max_latency_ms=1, min_score=0.99)),
+    ("no such device was measured", "reference", Question(NER, device="cuda")),
+    ("energy was never measured", "reference", Question(
+        NER, weights={"score": 1.0, "energy": 1.0})),
+    ("training must be short", "reference", Question(NER, max_fit_seconds=10)),
+    ("simulated ties", "simulated", Question(TEXT)),
+    ("simulated partial seeds", "simulated", Question(TEXT, max_size_mb=60)),
+    ("simulated failures", "simulated", Question(QA, weights={"score": 1.0, "size": 1.0})),
+    ("untimed rows under a bound on latency", "untimed", Question(NER, max_latency_ms=8)),
+    ("p99 where all carry it", "tails", Question(NER, max_latency_ms=11)),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """Flat rows as leaderboard.json has them, by name of the record set."""
+    simulated = tmp_path_factory.mktemp("simulated")
+    write_results(simulated)
+    found = {"reference": gather(REFERENCE).rows, "simulated": gather(simulated).rows}
+    # the real rows with half of their timings lost, and with a p99 for each
+    found["untimed"] = [
+        row | ({"latency_p50_ms": None, "latency_p90_ms": None} if number % 2 else {})
+        for number, row in enumerate(found["reference"])
+    ]
+    found["tails"] = [
+        row | {"latency_p99_ms": row["latency_p90_ms"] and 1.2 * row["latency_p90_ms"]}
+        for row in found["reference"]
+    ]
+    return {name: json.loads(render_json(rows)) for name, rows in found.items()}
+
+
+@pytest.fixture(scope="module")
+def by_page(
+    rows: dict[str, list[dict[str, Any]]], tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, Any]]:
+    """What choose.js answers in Chromium, one answer a golden question."""
+    asked = json.dumps([[records, question.as_json()] for _, records, question in GOLDEN])
+    script = SCRIPT.read_text() + f"\nconst RECORDS = {json.dumps(rows)}, ASKED = {asked};"
+    answers: list[dict[str, Any]] = evaluate(
+        script,
+        "ASKED.map(([name, q]) => choose(RECORDS[name], q))",
+        tmp_path_factory.mktemp("page"),
+    )
+    return answers
+
+
+def answered(rows: list[dict[str, Any]], question: Question) -> dict[str, Any]:
+    evidence = select(rows, question)
+    return decisions(evidence, decide(evidence, question))
+
+
+def by_pandas(rows: list[dict[str, Any]], q: Question) -> dict[str, Any]:
+    """The answer again, independently (one board a data set, so no choice among boards)."""
+    df = pd.DataFrame(rows)
+    df = df[(df.task_type == q.task) | (df.task == q.task)]
+    df = df[(df.status == "ok") & df.score.notna() & (df.model_kind != "majority")]
+    names = ["model", "recipe", "framework", "runtime", "device", "dtype"]
+    df["key"] = df[names].astype(str).agg("/".join, axis=1)
+    df["tied"] = df.tied_with_best.eq(True) & ~(df.score_delta_high.astype(float) < 0)
+    df = df[df.groupby("key").task.transform("nunique") == df.groupby("key").task.nunique().max()]
+    tail = (
+        df.latency_p99_ms.notna().any()
+        and not (df.latency_p50_ms.notna() & df.latency_p99_ms.isna()).any()
+    )
+    columns = {"latency": f"latency_p{99 if tail else 90}_ms", "size": "size_mb",
+               "memory": "peak_memory_mb", "fit_time": "fit_seconds",
+               "energy": "energy_j_per_1000"}  # fmt: skip
+    group = df.groupby("key")
+    g = pd.DataFrame({n: group[c].agg(lambda s: s.astype(float).max(skipna=False))
+                      for n, c in columns.items()})  # fmt: skip
+    g["score"], g["tied"] = group.score.mean(), group.tied.all()
+    g["device"], g["recipe"] = group.device.first(), group.recipe.first()
+    g["fit"] = group.model.first() + "/" + group.recipe.first()
+    bounds = {"latency": q.max_latency_ms, "size": q.max_size_mb, "memory": q.max_memory_mb,
+              "fit_time": q.max_fit_seconds}  # fmt: skip
+    good = (g.device == (q.device or g.device)) & (g.score >= (q.min_score or 0))
+    for name, bound in bounds.items():
+        good &= (g[name] <= bound) if bound else True
+    a = g[good].copy()
+    if a.empty:
+        return {"recommended": None, "runner_up": None, "admissible": []}
+    top = a[np.isclose(a.score, a.score.max(), atol=1e-9)]
+    tied = a.tied if top.tied.any() else a.score == a.score.max()
+    a["utility"] = 0.0
+    for name, weight in q.weights.items():
+        v = a[name] if name == "score" else -np.log(a[name])
+        span = v.max() - v.min()
+        u = (v - v.min()) / span if span > 0 else v * 0 + 1
+        a.utility += weight * (u.where(~tied, 1.0) if name == "score" else u.fillna(0))
+    a["utility"] = (a.utility / sum(q.weights.values())).round(6)
+    a["neural"] = a.recipe != "baseline"
+    a = a.reset_index().sort_values(
+        ["utility", "neural", "latency", "size", "fit_time", "key"],
+        ascending=[False, True, True, True, True, True],
+    )
+    others = a[a.fit != a.fit.iloc[0]] if (a.fit != a.fit.iloc[0]).any() else a.iloc[1:]
+    return {
+        "recommended": a.key.iloc[0],
+        "runner_up": others.key.iloc[0] if len(others) else None,
+        "admissible": sorted(a.key),
+    }
+
+
+@pytest.mark.parametrize("number", range(len(GOLDEN)), ids=[name for name, _, _ in GOLDEN])
+def test_the_command_and_pandas_agree(number: int, rows: dict[str, list[dict[str, Any]]]) -> None:
+    _, records, question = GOLDEN[number]
+    ours, theirs = answered(rows[records], question), by_pandas(rows[records], question)
+    assert ours["recommended"] == theirs["recommended"]
+    assert ours["runner_up"] == theirs["runner_up"]
+    assert sorted(key for key, _ in ours["ranking"]) == theirs["admissible"]
+
+
+@pytest.mark.parametrize("number", range(len(GOLDEN)), ids=[name for name, _, _ in GOLDEN])
+def test_the_page_and_the_command_decide_the_same(
+    number: int, rows: dict[str, list[dict[str, Any]]], by_page: list[dict[str, Any]]
+) -> None:
+    _, records, question = GOLDEN[number]
+    assert by_page[number] == answered(rows[records], question)
+
+
+def test_the_questions_are_of_every_sort(rows: dict[str, list[dict[str, Any]]]) -> None:
+    """The golden questions would prove little if all had a plain winner."""
+    answers = [answered(rows[records], question) for _, records, question in GOLDEN]
+    assert sum(a["recommended"] is None for a in answers) >= 2
+    assert sum(a["nearest"] is not None for a in answers) >= 1
+    assert sum(len(a["tied"]) > 1 for a in answers) >= 3
+    assert sum(bool(a["partial"]) for a in answers) >= 1
+    assert sum(any(e["unmeasured"] for e in a["excluded"]) for a in answers) >= 1
+    assert len({a["recommended"] for a in answers}) >= 6
+    assert {a["percentile"] for a in answers} == {"p90", "p99"}
+
+
+def test_page_and_command_agree_on_random_questions(
+    rows: dict[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """200 questions with bounds drawn from the values on record, over two suites of one task."""
+    draw = np.random.default_rng(5)
+    base = rows["reference"]
+    smaller = [
+        r | {"suite": "small", "train_examples": 150, "score": r["score"] and 0.9 * r["score"]}
+        for r in base
+        if r["model"] != "smollm2"
+    ]
+    records = base + smaller
+    questions = []
+    for _ in range(200):
+
+        def value(column: str) -> float | None:
+            known = [r[column] for r in records if r[column] is not None]
+            return float(draw.choice(known)) if draw.random() < 0.4 else None
+
+        weights = {n: float(draw.integers(1, 4)) for n in ("score", "latency", "size", "memory")
+                   if draw.random() < 0.5}  # fmt: skip
+        question = Question(str(draw.choice([NER, TEXT, QA, IMAGE, "digits"])))
+        questions.append(replace(
+            question, examples=int(draw.choice([100, 400, 5000])) if draw.random() < 0.5 else None,
+            max_latency_ms=value("latency_p90_ms"), max_size_mb=value("size_mb"),
+            max_memory_mb=value("peak_memory_mb"), min_score=value("score"),
+            percentile=str(draw.choice(["", "p50", "p90"])), weights=weights or {"score": 1.0},
+        ))  # fmt: skip
+    asked = json.dumps([question.as_json() for question in questions])
+    script = SCRIPT.read_text() + f"\nconst ROWS = {json.dumps(records)}, ASKED = {asked};"
+    answers = evaluate(script, "ASKED.map((q) => choose(ROWS, q))", tmp_path)
+    ours = [answered(records, question) for question in questions]
+    assert answers == ours
+    assert 40 < sum(a["recommended"] is not None for a in ours) < 200
