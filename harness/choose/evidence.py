@@ -158,9 +158,10 @@ def _data_sets(covered: Mapping[str, Mapping[str, Flat]]) -> list[str]:
     sets: set[tuple[str, ...]] = {tuple(sorted(rows)) for rows in covered.values()}
     if not sets:
         return []
-    return list(
-        min(sets, key=lambda s: (-len(s), -sum(_covers(c, s) for c in covered.values()), s))
+    best: tuple[str, ...] = min(
+        sets, key=lambda s: (-len(s), -sum(_covers(c, s) for c in covered.values()), s)
     )
+    return list(best)
 
 
 def _percentile(rows: Sequence[Flat]) -> str:
