@@ -170,3 +170,19 @@ def test_a_damaged_model_is_unsupported_with_a_reason(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"not a model")
     with pytest.raises(Unsupported, match=r"cannot load model\.onnx"):
         OnnxRuntime().load(tmp_path, tmp_path, device="cpu", threads=1)
+
+
+def test_bound_inputs_and_outputs_give_what_a_plain_run_gives(tmp_path: Path) -> None:
+    """The path that a GPU takes, on the CPU's provider."""
+    import onnxruntime
+
+    from harness.backends.onnxruntime.session import bound_run
+    from harness.backends.torch.export import export_onnx
+
+    export_onnx(tiny_models.static_artifact(tmp_path), tmp_path / "onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx")
+    for lengths in ([3], [9, 2, 4]):  # another shape each time
+        batch = pad(tiny_models.tokens(lengths), np.arange(len(lengths)))
+        feed = {i.name: batch[i.name] for i in session.get_inputs()}
+        plain = session.run(["logits"], feed)[0]
+        assert np.array_equal(bound_run(session, feed, "cpu"), plain)

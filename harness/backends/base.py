@@ -150,6 +150,11 @@ class Predictor(ABC):
     def observed(self) -> dict[str, Any]:
         """What really runs: ``device``, ``dtype``, ``threads``, ``provider`` where it applies."""
 
+    def device_times_ms(self, batch: Batch, repeats: int) -> list[float]:
+        """Milliseconds that the accelerator itself computes for each of ``repeats`` predictions of
+        inputs that lie there already; [] on a CPU, and where the library does not tell."""
+        return []
+
     def device_memory(self) -> dict[str, float]:
         """Peaks in MB on the accelerator since loading, where the library tells them:
         ``allocated_mb`` by tensors, ``reserved_mb`` by the library's own allocator."""

@@ -37,6 +37,7 @@ TIMING_VERSION = 2
 #: ``timing.json``, as ``module:function``.
 FURTHER_PASSES: tuple[str, ...] = (
     "harness.measure.launch_passes:peaks",
+    "harness.measure.launch_passes:device_time",
     "harness.measure.launch_passes:energy",
     "harness.measure.launch_passes:memory",
 )

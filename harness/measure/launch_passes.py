@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Seconds of each precision's matrix product: some dozen products of 1,024 rows.
 PEAK_SECONDS = 0.2
+#: Predictions whose time on the accelerator is taken: a median needs no more.
+DEVICE_REPEATS = 30
 #: Seconds of work whose energy is taken: NVML's counter moves every 20 to 100 ms, so that this many
 #: hold 20 steps or more.
 ENERGY_SECONDS = 2.0
@@ -68,6 +70,20 @@ def peaks(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) -> dict[
     runtime = registry.runtimes.get(spec["runtime"])()
     products = {p.dtype: p for p in runtime.products(spec["device"], spec["threads"])}
     return {"matmul_flops_per_s": peak_flops_per_second(products, PEAK_SECONDS)}
+
+
+def device_time(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) -> dict[str, Any]:
+    """``device_p50_ms``: what of a single prediction the accelerator computes; {} on a CPU."""
+    import statistics
+
+    import numpy as np
+
+    from harness.backends.base import pad
+
+    if spec["device"] == "cpu":
+        return {}
+    times = predictor.device_times_ms(pad(encoded, np.array([len(encoded) // 2])), DEVICE_REPEATS)
+    return {"device_p50_ms": statistics.median(times) if times else None}
 
 
 def energy(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from torch import nn
 
 from harness.backends.base import Batch, Predictor
 
+#: calls before the first event: kernels are loaded, and CUDA graphs recorded, at the first three
+_WARM_UP = 3
+
 
 class TorchPredictor(Predictor):
     """Logits of a model in evaluation mode."""
@@ -21,6 +24,26 @@ class TorchPredictor(Predictor):
         with torch.inference_mode():
             tensors = {n: torch.from_numpy(a).to(self._device) for n, a in batch.items()}
             return self._model(**tensors).float().cpu().numpy()
+
+    def device_times_ms(self, batch: Batch, repeats: int) -> list[float]:
+        """By CUDA events, which the GPU stamps itself: without launches, copies and waiting."""
+        if self._device == "cpu":
+            return []
+        events = [
+            (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
+            for _ in range(repeats)
+        ]
+        with torch.inference_mode():
+            tensors = {n: torch.from_numpy(a).to(self._device) for n, a in batch.items()}
+            for _ in range(_WARM_UP):
+                self._model(**tensors)
+            torch.cuda.synchronize(self._device)
+            for begin, end in events:
+                begin.record()
+                self._model(**tensors)
+                end.record()
+            torch.cuda.synchronize(self._device)
+        return [begin.elapsed_time(end) for begin, end in events]
 
     def device_memory(self) -> dict[str, float]:
         if self._device == "cpu":
