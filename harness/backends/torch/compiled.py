@@ -49,7 +49,7 @@ def compiled(model: nn.Module, device: str) -> nn.Module:
     import torch
 
     mode = None if device == "cpu" else "reduce-overhead"
-    optimised: nn.Module = torch.compile(model, dynamic=True, mode=mode)
+    optimised: Any = torch.compile(model, dynamic=True, mode=mode)
     if device == "cpu":
         return optimised
 

@@ -101,8 +101,9 @@ def layout_of(lengths: list[int], heads: int) -> Layout:
         take = torch.where(padding, starts[:, None], starts[:, None] + steps)
         put = take.masked_fill(padding, tokens)
         by_head = torch.arange(heads)[:, None]
-        rows = [(of[:, None] * heads + by_head).flatten() for of in (take, put)]
-        pieces.append(Piece(end - start, width, *rows, padding if lengths[start] < width else None))
+        take, put = ((of[:, None] * heads + by_head).flatten() for of in (take, put))
+        uneven = lengths[start] < width
+        pieces.append(Piece(end - start, width, take, put, padding if uneven else None))
         first += int(sizes.sum())
     return Layout(tuple(pieces))
 
