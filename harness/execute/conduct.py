@@ -75,6 +75,16 @@ def fit_only(plan: Plan, walker: Walker, resolved_file: Path) -> tuple[Fit, dict
     return fit, read_json(record / "fit.json") or {}
 
 
+def examine(plan: Plan, walker: Walker, resolved_file: Path, stage: str) -> dict[str, Any]:
+    """What a stage says of the plan's only fit, recorded nowhere: `StageFailed` if it fails."""
+    plan = resolve(plan, walker, resolved_file)
+    (fit,) = plan.fits
+    walker.reporter.stage(stage, fit)
+    assignment = Assignment.of(plan, fit)
+    job = walker.job(assignment, walker.place.store.fit(fit.fit_id))
+    return walker.call(assignment, fit.spec["framework"], stage, job)
+
+
 def set_damaged_aside(plan: Plan, place: Place, reporter: Reporter) -> None:
     """Move complete records whose files are not what was written, so that they are made again."""
     store = place.store

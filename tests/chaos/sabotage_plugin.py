@@ -51,8 +51,8 @@ class Saboteur(Backend):
             os._exit(0)
         elif kind == "hungry":
             held = []
-            for _ in range(120):
-                held.append(np.ones(250_000_000 // 8))  # 30 GB in all
+            for _ in range(300):
+                held.append(np.ones(100_000_000 // 8))  # 30 GB in all
         elif kind == "hangs":
             subprocess.Popen(["sleep", "600"])
             signal.signal(signal.SIGINT, signal.SIG_IGN)
