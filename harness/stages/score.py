@@ -19,7 +19,7 @@ from harness.records.identity import digest
 from harness.stages import prepare
 from harness.stages.fetch import model_folder
 from harness.stages.job import Job
-from harness.tasks.base import Task
+from harness.tasks.base import Encoded, Ragged, Task
 
 #: Features kept for the timing process: the most latency samples by default, a warm-up input of
 #: each length and a few to repeat, so that no measured input is met twice.
@@ -44,6 +44,9 @@ def score(job: Job, progress: Progress) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     check_logits(logits, data.task.head.kind, data.task.head.outputs)
     frame = data.task.decode(test.examples, test.encoded, logits)
+    lengths, unit = input_lengths(test.encoded, len(frame))
+    if lengths is not None:
+        frame["input_length"] = lengths
     metrics = data.task.metrics(frame)
     for name in job.run["test"]["metrics"]:
         from harness.tasks.evaluate_adapter import run_evaluate_metric
@@ -55,6 +58,7 @@ def score(job: Job, progress: Progress) -> dict[str, Any]:
         "examples": len(test.examples),
         "examples_available": len(data.splits["test"]),
         "features": total,
+        "input_length_unit": unit,
         "metrics": metrics,
         "score_seconds": seconds,
         "observed": predictor.observed(),
@@ -85,6 +89,23 @@ def check_logits(logits: list[np.ndarray], head: str, outputs: int) -> None:
             )
         if not np.isfinite(row).all():
             raise Diverged(f"the runtime returned logits that are not finite (feature {feature})")
+
+
+def input_lengths(encoded: Encoded, examples: int) -> tuple[np.ndarray | None, str | None]:
+    """(examples,) int32 length of each input, and its unit, for boards to slice scores by.
+
+    Tokens that the model read, over all windows of an example; words where a baseline reads raw
+    text; None for other media.
+    """
+    tokens, texts = encoded.inputs.get("input_ids"), encoded.inputs.get("text")
+    if isinstance(tokens, Ragged):
+        sizes, unit = tokens.lengths, "tokens"
+    elif texts is not None:
+        words = (text.split() if isinstance(text, str) else text for text in texts)
+        sizes, unit = np.fromiter((len(list(w)) for w in words), np.int64, len(encoded)), "words"
+    else:
+        return None, None
+    return np.bincount(encoded.example_index, sizes, examples).astype(np.int32), unit
 
 
 def _against_own(
