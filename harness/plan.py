@@ -307,6 +307,8 @@ def _run_templates(
                 "file": spec["task"]["data"]["test"],
                 "size": spec["task"]["budget"]["test"],
                 "metrics": list(task.metrics),
+                # only where asked for: runs without slices keep their ids
+                **({"slices": list(task.slices)} if task.slices else {}),
             },
             "versions": {
                 "score": STAGE_VERSIONS["score"],

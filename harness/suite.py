@@ -159,6 +159,9 @@ class TaskEntry(_Strict):
         default_factory=dict, description="of the task type: which columns hold what"
     )
     metrics: tuple[str, ...] = Field((), description="further `evaluate` metrics, by name or path")
+    slices: tuple[str, ...] = Field(
+        (), description="columns of the test data that the board slices scores by"
+    )
     max_length: int = Field(128, gt=0, description="tokens; longer input is cut, and counted")
     stride: int = Field(32, ge=0, description="overlap of windows in tokens (question answering)")
     budget: Budget = Budget.model_construct(train=None, validation=None, test=None, seed=13)

@@ -34,6 +34,7 @@ def read_texts(plan: Mapping[str, Any], suite: str) -> dict[str, dict[str, str]]
                     _text(values[i])
                     for name, values in examples.fields.items()
                     if name not in ("label", "tags", "image", "answers")
+                    and not name.startswith("slice_")
                 )
                 for i, example in enumerate(examples.ids)
             }

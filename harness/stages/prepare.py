@@ -88,6 +88,8 @@ def read_task(
             table = derivation(table, entry.data.derive_options)
         origins[split] = origin
         splits[split] = reader.examples(table, split)
+        if split == "test" or "test" not in data_splits(entry):
+            splits[split].fields.update(_slices(entry, table, len(splits[split]), origin))
         if not len(splits[split]):
             raise RequestError(f"task {entry.id!r}: {origin} holds no examples")
     task = kind(entry.options, reader.find_labels(splits["train"]))
@@ -98,6 +100,26 @@ def read_task(
     for name in held_out:
         splits |= _hold_out(task, splits["train"], name, entry)
     return TaskData(task, splits, held_out)
+
+
+def data_splits(entry: TaskEntry) -> list[str]:
+    """Splits that have a source of their own; a missing one is held out of train."""
+    names = ("train", "validation", "test")
+    return [name for name in names if getattr(entry.data, name) is not None]
+
+
+def _slices(entry: TaskEntry, table: Any, examples: int, origin: str) -> dict[str, list[str]]:
+    """``slice_<name>`` fields of the columns that a task's ``slices`` names, as text."""
+    found = {}
+    for name in entry.slices:
+        values = table.column(name)
+        if len(values) != examples:
+            raise RequestError(
+                f"task {entry.id!r}: slices need one example a line, and {origin} has "
+                f"{len(values)} lines for {examples} examples"
+            )
+        found[f"slice_{name}"] = [str(value) for value in values]
+    return found
 
 
 def _of_split(option: Any, split: str) -> Any:

@@ -47,6 +47,9 @@ def score(job: Job, progress: Progress) -> dict[str, Any]:
     lengths, unit = input_lengths(test.encoded, len(frame))
     if lengths is not None:
         frame["input_length"] = lengths
+    for name, values in test.examples.fields.items():
+        if name.startswith("slice_"):
+            frame[name] = values
     metrics = data.task.metrics(frame)
     for name in job.run["test"]["metrics"]:
         from harness.tasks.evaluate_adapter import run_evaluate_metric
