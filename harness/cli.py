@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         _compare,
         _baseline,
         _history,
+        _bisect,
         _serve,
         _show,
         _export,
@@ -285,6 +286,14 @@ def _compare(commands: Any) -> None:
         "--keep", type=Path, metavar="DIR", help="--rerun: keep its records (DIR/base, DIR/head)"
     )
     parser.add_argument(
+        "--export-benchmark", type=Path, metavar="FILE",
+        help="instead of a comparison: the last side's samples as pytest-benchmark's JSON",
+    )  # fmt: skip
+    parser.add_argument(
+        "--export-smaller", type=Path, metavar="FILE",
+        help="the same for github-action-benchmark (customSmallerIsBetter)",
+    )  # fmt: skip
+    parser.add_argument(
         "--power", action="store_true",
         help="instead of a comparison: how often would BASE's rows raise false alarms, and see a "
         "planted loss? Simulated from their own noise",
@@ -383,6 +392,28 @@ def _whole(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
+
+
+def _bisect(commands: Any) -> None:
+    parser = _command(
+        commands, "bisect", "find the commit that made a row worse, running only that row",
+        "harness bisect v1.0 HEAD smoke --only tfidf", bisect, results=False,
+    )  # fmt: skip
+    parser.add_argument("good", metavar="GOOD", help="a revision that is fine")
+    parser.add_argument("bad", metavar="BAD", help="a later one that is worse")
+    parser.add_argument("suite", metavar="SUITE", help="a name, or a YAML file in the repository")
+    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="models or tasks")
+    parser.add_argument("--margin", action="append", default=[], metavar="METRIC=X")
+    parser.add_argument(
+        "--time", action="store_true", help="judge times as well, launches taking turns with GOOD's"
+    )
+    parser.add_argument("--launches", type=_positive, default=10, metavar="N", help="with --time")
+
+
+def bisect(args: argparse.Namespace) -> int:
+    from harness.commands.bisect import bisect as find_commit
+
+    return find_commit(args)
 
 
 def _show(commands: Any) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.compare.interchange import to_pytest_benchmark, to_smaller_is_better
+from harness.compare.interchange import to_smaller_is_better
 from harness.compare.sides import read_side
 from harness.stats.steps import steps
 from tests.conftest import Harness
@@ -25,19 +25,21 @@ def records(tmp_path: Path) -> Path:
     return write_results(tmp_path / "results", size=300, trouble=False)
 
 
-def test_pytest_benchmark_compares_our_records(records: Path, tmp_path: Path) -> None:
+def test_pytest_benchmark_compares_our_records(
+    records: Path, tmp_path: Path, harness: Harness
+) -> None:
     for timing in run_of(records, "tfidf", "topics", "sklearn")[0].rglob("timing.json"):
         edit(timing, latency_ms=[0.4, 0.5, 0.45, 0.41])
-    side = read_side("a", records)
     for name in ("0001_a", "0002_b"):
-        (tmp_path / f"{name}.json").write_text(json.dumps(to_pytest_benchmark(side)))
+        answer = harness("compare", "results", "--export-benchmark", f"{name}.json")
+        assert answer.status == 0, answer.err
     done = subprocess.run(
         [sys.executable, "-m", "pytest_benchmark", "compare", "0001_a.json", "0002_b.json"],
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "tfidf baseline on topics" in done.stdout and "Median" in done.stdout
-    smaller = to_smaller_is_better(side)
+    smaller = to_smaller_is_better(read_side("a", records))
     assert all({"name", "unit", "value"} <= entry.keys() for entry in smaller)
 
 

@@ -112,3 +112,28 @@ def test_thirty_real_reruns_of_equal_things_raise_no_alarm(project: Path) -> Non
         ]
     print({verdict: verdicts.count(verdict) for verdict in set(verdicts)})
     assert verdicts.count("regression") <= len(verdicts) // 100
+
+
+def test_bisect_finds_the_commit_that_lost_quality(project: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    subprocess.run(["git", "clone", "-q", str(project), str(mine)], check=True)
+    lines = (mine / "train.csv").read_text().splitlines()
+    commits = []
+    for i in range(4):
+        if i == 2:  # one class all but vanishes from the training data
+            kept = [line for line in lines[1:] if line.endswith("no")]
+            (mine / "train.csv").write_text("\n".join([*lines[:3], *kept]))
+        (mine / "note.txt").write_text(str(i))
+        git(mine, "add", ".")
+        git(mine, "commit", "-qm", f"change {i}")
+        head = ["git", "rev-parse", "HEAD"]
+        commits.append(subprocess.check_output(head, cwd=mine, text=True).strip())
+    answer = call_harness(
+        "bisect", "origin/main", "HEAD", "mine.yaml", "--only", "tfidf", "--json",
+        cwd=mine, cache=project.parent / "cache",
+    )  # fmt: skip
+    assert answer.status == 0, answer.err
+    found = json.loads(answer.out)
+    assert found["commit"] == commits[2] and "change 2" in found["subject"]
+    worktrees = subprocess.check_output(["git", "worktree", "list"], cwd=mine, text=True)
+    assert len(worktrees.splitlines()) == 1

@@ -105,6 +105,21 @@ def test_a_loss_of_quality_is_found_in_the_row_that_lost(base: Path, head: Path)
     assert bad.low is not None and bad.high is not None and bad.low < -0.04 < bad.high < 0
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_another_random_seed_alone_is_no_regression(tmp_path: Path, count: int) -> None:
+    sides = [
+        write_results(
+            tmp_path / f"{first}", size=400, trouble=False,
+            seeds_of=lambda task, recipe, first=first: tuple(range(first, first + count)),  # type: ignore[misc]
+        )
+        for first in (1, 11)
+    ]  # fmt: skip
+    found = report(*sides)
+    assert not [f for f in found.of("regression") if f.kind == "quality"]
+    moved = only(found, "accuracy", "minilm fine-tune on topics in torch")
+    assert moved.change != 0 and any(cause.startswith("seeds ") for cause in moved.causes)
+
+
 def interleave(base: Path, head: Path, factor: float, noise: float = 0.03) -> None:
     rng = np.random.default_rng(5)
     drift = np.exp(np.cumsum(rng.normal(0, 0.1, 20)))  # the host moves; both sides see it

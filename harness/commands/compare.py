@@ -31,8 +31,10 @@ def compare_sides(args: argparse.Namespace) -> int:
     )
     if args.power:
         return show_power(args, options)
+    if args.export_benchmark or args.export_smaller:
+        return _export(args)
     if args.head is None:
-        raise RequestError("harness compare BASE HEAD: HEAD is missing (only --power needs none)")
+        raise RequestError("harness compare BASE HEAD: HEAD is missing")
     if is_benchmark(args.base) and is_benchmark(args.head):
         margin = margin_of("latency_p50_ms", "speed", options.margins)
         report = compare_benchmarks(Path(args.base), Path(args.head), margin, options.session_sd)
@@ -46,6 +48,21 @@ def compare_sides(args: argparse.Namespace) -> int:
     report = compare(base, head, options)
     write_reports(args, report)
     return REGRESSION if report.regressed else 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    """One side's records for other tools; the last side that is named."""
+    from harness.compare.interchange import to_pytest_benchmark, to_smaller_is_better
+
+    side = load_side(args.head or args.base, args.results, args.suite)
+    for path, make in (
+        (args.export_benchmark, to_pytest_benchmark),
+        (args.export_smaller, to_smaller_is_better),
+    ):
+        if path is not None:
+            _write(path, json.dumps(make(side), indent=1) + "\n")
+            print(path)
+    return 0
 
 
 def is_benchmark(text: str) -> bool:

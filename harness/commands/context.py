@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from harness.overrides import overridden, parse_budget, parse_data
 from harness.plan import Machine, Options, Plan, make_plan
@@ -13,7 +14,13 @@ from harness.suite import load_suite
 def this_machine() -> Machine:
     from harness.measure.host import available_cores, has_gpu, host_id
 
-    return Machine(host_id(), has_gpu(), available_cores())
+    return Machine(host_id(), has_gpu(), _cores(available_cores()))
+
+
+def _cores(available: int) -> int:
+    """Cores that `threads: 0` means: fewer where the user's ``OMP_NUM_THREADS`` says so."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return min(available, int(asked)) if asked.isdigit() and int(asked) > 0 else available
 
 
 def plan_of(args: argparse.Namespace) -> Plan:
