@@ -369,6 +369,12 @@ def _choose(commands: Any) -> None:
     add("--percentile", choices=("p50", "p90", "p99"), help="of latency, instead of that rule")
     add("--weights", metavar="score=3,latency=1", help="what counts, and how much")
     add("--suite", action="append", default=[], metavar="NAME", help="only this suite's records")
+    add("--data", type=Path, metavar="FILE", help="your own data: shortlist and fit on it")
+    add("--type", metavar="TYPE", help="task type of --data")
+    add("--candidates", default="nlp", metavar="SUITE", help="whose models to try on --data")
+    add("--time", default="10m", metavar="10m", help="time for fitting on --data")
+    add("--text", metavar="COLUMN", help="text column of --data")
+    add("--label", metavar="COLUMN", help="label column of --data")
     add("--prompt", action="store_true", help=argparse.SUPPRESS)
 
 

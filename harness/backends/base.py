@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from harness.errors import Unsupported
 from harness.measure.reference_speed import Product
 from harness.tasks.base import Encoded, Pixels, Ragged, take_rows
 
@@ -131,6 +132,11 @@ class Backend(ABC):
         """What the pretrained backbone computes, float32: (batch, length, hidden), or of images
         (batch, height, width, channels), the last feature map."""
         raise NotImplementedError
+
+    def features(self, request: FitRequest, progress: Progress) -> np.ndarray:
+        """Frozen features of the training split, (features, hidden) float32 for pooled heads;
+        raises `Unsupported` where a backend has none."""
+        raise Unsupported(f"the framework {self.name!r} has no frozen features")
 
     def resolve_dtype(
         self, model_kind: str, model_folder: Path | None, device: str, threads: int

@@ -297,6 +297,11 @@ def _measure(
         lines.append(
             f"the missing data sets of {len(evidence.partial)} candidates with partial evidence"
         )
+    if best.rows[0].get("task_type") == "text-classification":
+        lines.append(
+            f"harness choose --data mine.csv --type text-classification --candidates {suite} "
+            "--time 10m   # on your own data"
+        )
     return lines
 
 

@@ -18,6 +18,10 @@ from harness.errors import RequestError
 
 
 def choose_model(args: argparse.Namespace) -> int:
+    if args.data:
+        from harness.commands.choose_data import choose_on_data
+
+        return choose_on_data(args)
     gathered, sources = _gather(args)
     question = _question(args, gathered)
     if not _answers(gathered, question.task):
@@ -30,7 +34,7 @@ def choose_model(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(as_json(question, evidence, answer, said, gathered), indent=2))
     else:
-        _print(sentences(question, evidence, answer, said, gathered, sources))
+        print_parts(sentences(question, evidence, answer, said, gathered, sources))
     if answer.recommended is None:
         asked = ", ".join(flag for name, (_, flag) in BOUNDS.items() if question.bound(name))
         print(
@@ -136,7 +140,7 @@ def _here() -> str:
     return host_id()
 
 
-def _print(parts: list[tuple[str, list[str]]]) -> None:
+def print_parts(parts: list[tuple[str, list[str]]]) -> None:
     from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text

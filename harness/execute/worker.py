@@ -26,6 +26,7 @@ STAGES = {
     "check": "harness.stages.resolve:check",
     "resolve": "harness.stages.resolve:resolve",
     "reference": "harness.stages.reference:reference",
+    "similarity": "harness.stages.similarity:similarity",
     "fit": "harness.stages.fit:fit",
     "facts": "harness.stages.facts:facts",
     "export": "harness.stages.export:export_onnx",

@@ -49,30 +49,9 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
     data = prepare.task_data(job)
     train = prepare.split(job, "train", folder)
     validation = prepare.split(job, "validation", folder)
-    info = artifact_info(job, data.task, train.encoder)
     job.fit_folder.mkdir(parents=True, exist_ok=True)
     with whole_folder(job.artifact) as scratch:
-        request = FitRequest(
-            model_kind=job.spec["model"]["kind"],
-            model_folder=folder,
-            recipe=job.spec["recipe"],
-            settings=job.spec["settings"],
-            loss=data.task.loss,
-            info=info,
-            train=train.encoded,
-            validation=validation.encoded,
-            validation_score=scorer(data.task, validation.examples, validation.encoded),
-            train_score=scorer(data.task, train.examples, train.encoded),
-            device=job.spec["device"],
-            threads=job.spec["threads"],
-            seed=job.spec["seed"],
-            out=scratch,
-            features_cache=job.cache / "features",
-            features_key=_features_key(job),
-            mixed_batches=data.task.mixed_batches,
-            libraries={name: job.spec["versions"][name] for name in libraries_of(job)},
-            reference=reference_file(job) if reference_framework(job) else None,
-        )
+        request = request_of(job, folder, data, train, validation, scratch)
         with energy_source(job.spec["device"]).measured(POLL_SECONDS) as energy:
             report = backend.fit(request, progress)
         check_losses(report)
@@ -113,6 +92,38 @@ def check_losses(report: FitReport) -> None:
         loss = epoch.get("loss")
         if loss is not None and not math.isfinite(loss):
             raise Diverged(f"the loss of epoch {epoch.get('epoch', '?')} is {loss}")
+
+
+def request_of(
+    job: Job,
+    folder: Path | None,
+    data: prepare.TaskData,
+    train: prepare.Split,
+    validation: prepare.Split,
+    out: Path,
+) -> FitRequest:
+    """The job as a backend is asked to fit it, or to compute its frozen features."""
+    return FitRequest(
+        model_kind=job.spec["model"]["kind"],
+        model_folder=folder,
+        recipe=job.spec["recipe"],
+        settings=job.spec["settings"],
+        loss=data.task.loss,
+        info=artifact_info(job, data.task, train.encoder),
+        train=train.encoded,
+        validation=validation.encoded,
+        validation_score=scorer(data.task, validation.examples, validation.encoded),
+        train_score=scorer(data.task, train.examples, train.encoded),
+        device=job.spec["device"],
+        threads=job.spec["threads"],
+        seed=job.spec["seed"],
+        out=out,
+        features_cache=job.cache / "features",
+        features_key=_features_key(job),
+        mixed_batches=data.task.mixed_batches,
+        libraries={name: job.spec["versions"][name] for name in libraries_of(job)},
+        reference=reference_file(job) if reference_framework(job) else None,
+    )
 
 
 def libraries_of(job: Job) -> tuple[str, ...]:

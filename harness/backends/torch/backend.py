@@ -51,6 +51,11 @@ class TorchBackend(Backend):
             report.notes["gate_rel_diff"] = difference
         return report
 
+    def features(self, request: FitRequest, progress: Progress) -> np.ndarray:
+        from harness.backends.torch.probe import features
+
+        return features(request, progress)
+
     def check(self, model_kind: str, model_folder: Path) -> None:
         from harness.backends.torch.models import build
 
