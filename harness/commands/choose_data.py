@@ -22,6 +22,7 @@ from harness.commands.board import render
 from harness.commands.context import this_machine
 from harness.errors import RequestError
 from harness.execute.local import LocalExecutor
+from harness.execute.preflight import preflight
 from harness.execute.process import StageFailed
 from harness.execute.report import make_reporter
 from harness.plan import Options, make_plan
@@ -38,6 +39,8 @@ FEWEST_MODELS = 2
 SHORTLIST_EXAMPLES = 400
 #: arms of the board that answers, besides the best baseline
 FINALISTS = 2
+#: share of the search that the shortlist may take
+SHORTLIST_SHARE = 0.5
 #: share of the time that is kept for scoring and timing the finalists
 KEPT_FOR_BOARD = 0.25
 
@@ -48,6 +51,7 @@ class Search:
 
     own: OwnData
     executor: LocalExecutor
+    seconds: float  # for the search, from the start
     deadline: float
     estimates: dict[str, dict[str, Any]] = field(default_factory=dict)
     fits: list[dict[str, Any]] = field(default_factory=list)
@@ -73,8 +77,11 @@ class Search:
             arm = next(a for a in self.own.arms if a.model == model)
             probe = Arm(model, "linear-probe", _probe_of(arm))
             begun = time.monotonic()
-            if self.left <= 0:
-                self.estimates[model] = {"logme": None, "logme_reason": "the time was up"}
+            if self.left <= self.seconds * (1 - SHORTLIST_SHARE):
+                self.estimates[model] = {
+                    "logme": None,
+                    "logme_reason": "its share of the time was up",
+                }
                 continue
             try:
                 facts = self.executor.examine(self.plan([probe], size), "similarity")
@@ -96,12 +103,13 @@ class Search:
         for train in rungs(self.own.train_examples):
             scores = {}
             for arm in alive:
-                if self._takes(arm, train) > self.left:
+                if not arm.baseline and self._takes(arm, train) > self.left:  # those cost seconds
                     self.untried.append(f"{arm.name} on {train} examples")
                     continue
                 score = self._fit(arm, train)
                 if score is not None:
                     scores[arm.name] = score
+            alive = [arm for arm in alive if self.largest(arm)]
             if not scores:
                 break  # out of time: the former rung decides
             kept = survivors(scores, baselines)
@@ -140,7 +148,6 @@ def _probe_of(arm: Arm) -> Any:
 
 
 def choose_on_data(args: argparse.Namespace) -> int:
-    begun = time.monotonic()
     seconds = duration(args.time)
     if task_named(args.type or TYPE, [TYPE], []) != TYPE:
         raise RequestError(
@@ -153,8 +160,11 @@ def choose_on_data(args: argparse.Namespace) -> int:
     reporter = make_reporter()
     try:
         with LocalExecutor(store, default_cache(), this_machine(), reporter) as executor:
-            deadline = begun + seconds * (1 - KEPT_FOR_BOARD)
-            search = Search(own, executor, deadline)
+            plan = make_plan(own.loaded, Options(), {}, executor.machine)
+            preflight(plan, plan.fits, executor.cache, reporter)
+            begun = time.monotonic()  # downloads do not count
+            search_seconds = seconds * (1 - KEPT_FOR_BOARD)
+            search = Search(own, executor, search_seconds, begun + search_seconds)
             finalists = search.halve(search.shortlist())
             if not finalists:
                 raise RequestError(
@@ -216,7 +226,7 @@ def search_lines(trace: dict[str, Any], folder: Path) -> list[str]:
         if facts.get("fertility") is not None:
             tokens = f", {facts['fertility']:.2f} tokens a word"
             tokens += f", {100 * facts['unknown_share']:.1f}% unknown"
-        lines.append(f"{model}: LogME {facts['logme']:.3f}, H-score {facts['h_score']:.2f}{tokens}")
+        lines.append(f"{model}: LogME {facts['logme']:.3f}{tokens}")
     for fit in trace["fits"]:
         score = fit["validation_score"]
         shown = (

@@ -38,12 +38,19 @@ def similarity(job: Job, progress: Progress) -> dict[str, Any]:
     )
     facts |= {
         "logme": logme(features, np.asarray(labels)),
-        "h_score": h_score(features, np.asarray(labels)),
+        **_h_score(features, np.asarray(labels)),
         "leep": None,
         "leep_reason": "the backbone has no classifier of its own, whose classes LEEP starts from",
         "width": int(features.shape[1]),
     }
     return facts
+
+
+def _h_score(features: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Null where as many features as examples separate anything: always the classes less one."""
+    if len(features) <= features.shape[1]:
+        return {"h_score": None, "h_score_reason": "no more examples than features"}
+    return {"h_score": h_score(features, labels)}
 
 
 def token_facts(encoder: Any, texts: list[str]) -> dict[str, Any]:
