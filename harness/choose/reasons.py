@@ -278,8 +278,11 @@ def _measure(
 ) -> list[str]:
     suite = best.rows[0]["suite"]
     lines = []
+    searched = suite.startswith("choose-")  # made by `choose --data`: no suite file to run again
     fits = {(c["model"], c["recipe"]) for c in answer.tied}
-    if len(fits) > 1 or all(row["seeds_ok"] == 1 for row in best.rows):
+    if searched:
+        lines.append("more seeds and training sizes, in a suite of your own (docs/suites.md)")
+    elif len(fits) > 1 or all(row["seeds_ok"] == 1 for row in best.rows):
         more = (
             "to tell the tied fits apart" if len(fits) > 1 else "for an interval that covers seeds"
         )
@@ -297,7 +300,7 @@ def _measure(
         lines.append(
             f"the missing data sets of {len(evidence.partial)} candidates with partial evidence"
         )
-    if best.rows[0].get("task_type") == "text-classification":
+    if best.rows[0].get("task_type") == "text-classification" and not searched:
         lines.append(
             f"harness choose --data mine.csv --type text-classification --candidates {suite} "
             "--time 10m   # on your own data"

@@ -39,6 +39,8 @@ FEWEST_MODELS = 2
 SHORTLIST_EXAMPLES = 400
 #: arms of the board that answers, besides the best baseline
 FINALISTS = 2
+#: a training step is a forward pass and a backward one of about twice its work
+PASSES_PER_EPOCH = 3.0
 #: share of the search that the shortlist may take
 SHORTLIST_SHARE = 0.5
 #: share of the time that is kept for scoring and timing the finalists
@@ -102,7 +104,12 @@ class Search:
         baselines = [arm.name for arm in arms if arm.baseline]
         for train in rungs(self.own.train_examples):
             scores = {}
-            for arm in alive:
+            waiting = [arm for arm in alive if not arm.baseline]
+            if self.fits and waiting and min(self._takes(a, train) for a in waiting) > self.left:
+                self.untried += [f"{arm.name} on {train} examples" for arm in waiting]
+                break  # out of time: the former rung decides
+            # the cheap ones first, so that a short time still compares several
+            for arm in sorted(alive, key=lambda a: (not a.baseline, self._takes(a, train))):
                 if not arm.baseline and self._takes(arm, train) > self.left:  # those cost seconds
                     self.untried.append(f"{arm.name} on {train} examples")
                     continue
@@ -123,11 +130,18 @@ class Search:
         return max((f["train"] for f in self.fits if f["arm"] == arm.name), default=0)
 
     def _takes(self, arm: Arm, train: int) -> float:
-        """Expected seconds of a fit; unknown (0) before the arm's first one."""
+        """Expected seconds of a fit: from the arm's last one, else from its model's features."""
         done = [f for f in self.fits if f["arm"] == arm.name]
-        if not done:
+        if done:
+            return expected_seconds(done[-1]["wall_seconds"], done[-1]["train"], train)
+        facts = self.estimates.get(arm.model, {})
+        if facts.get("logme") is None:
             return 0.0
-        return expected_seconds(done[-1]["wall_seconds"], done[-1]["train"], train)
+        passes = 1.0
+        if arm.recipe != "linear-probe":
+            settings = self.own.loaded.suite.settings.get(arm.entry.recipe, {}) | arm.entry.settings
+            passes = PASSES_PER_EPOCH * settings.get("epochs", 3)
+        return expected_seconds(passes * facts["seconds"], facts["examples"], train)
 
     def _fit(self, arm: Arm, train: int) -> float | None:
         begun = time.monotonic()
