@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,14 @@ from harness.choose.wording import as_json, sentences
 from harness.commands.board import render
 from harness.commands.context import this_machine
 from harness.errors import RequestError
+from harness.execute.base import Assignment, ExecutorOptions, Place
+from harness.execute.conduct import disk_told, execute, fit_only, resolve
 from harness.execute.local import LocalExecutor
 from harness.execute.preflight import preflight
 from harness.execute.process import StageFailed
 from harness.execute.report import make_reporter
-from harness.plan import Options, make_plan
+from harness.execute.walk import Walker
+from harness.plan import Options, Plan, make_plan
 from harness.records.files import read_json, write_json
 from harness.records.store import Store, status_of
 from harness.sources import default_cache
@@ -52,7 +56,7 @@ class Search:
     """A search under way: what was estimated, fitted, and left out for want of time."""
 
     own: OwnData
-    executor: LocalExecutor
+    walker: Walker
     seconds: float  # for the search, from the start
     deadline: float
     estimates: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -63,13 +67,19 @@ class Search:
     def left(self) -> float:
         return self.deadline - time.monotonic()
 
-    def plan(self, arms: list[Arm], train: int, launches: int = 0) -> Any:
+    def plan(self, arms: list[Arm], train: int, launches: int = 0) -> Plan:
         loaded = self.own.at(arms, train, launches=launches)
-        resolved = (read_json(self.executor.store.results / "resolved.json") or {}).get(
-            "entries", {}
-        )
+        resolved = (read_json(self.resolved) or {}).get("entries", {})
         dtypes = {key: entry["fit_dtype"] for key, entry in resolved.items()}
-        return make_plan(loaded, Options(), dtypes, self.executor.machine)
+        return make_plan(loaded, Options(), dtypes, self.place.machine)
+
+    @property
+    def place(self) -> Place:
+        return self.walker.place
+
+    @property
+    def resolved(self) -> Path:
+        return self.place.store.results / "resolved.json"
 
     def shortlist(self) -> list[Arm]:
         """Arms of the models whose features fit the labels best, and all baselines."""
@@ -86,7 +96,7 @@ class Search:
                 }
                 continue
             try:
-                facts = self.executor.examine(self.plan([probe], size), "similarity")
+                facts = self._similarity(self.plan([probe], size))
             except StageFailed as failure:
                 if failure.status == "request":
                     raise RequestError(failure.reason) from None
@@ -125,6 +135,14 @@ class Search:
         neural = [arm for arm in alive if not arm.baseline][:FINALISTS]
         return neural + [arm for arm in alive if arm.baseline][:1]
 
+    def _similarity(self, plan: Plan) -> dict[str, Any]:
+        """What the stage says of the plan's only fit; recorded in the search alone."""
+        (fit,) = resolve(plan, self.walker, self.resolved).fits
+        assignment = Assignment.of(plan, fit)
+        job = self.walker.job(assignment, self.place.store.fit(fit.fit_id))
+        self.walker.reporter.stage("similarity", fit)
+        return self.walker.call(assignment, fit.spec["framework"], "similarity", job)
+
     def largest(self, arm: Arm) -> int:
         """The largest training set that an arm was fitted on."""
         return max((f["train"] for f in self.fits if f["arm"] == arm.name), default=0)
@@ -145,8 +163,8 @@ class Search:
 
     def _fit(self, arm: Arm, train: int) -> float | None:
         begun = time.monotonic()
-        fit, facts = self.executor.fit_only(self.plan([arm], train))
-        status = status_of(self.executor.store.fit(fit.fit_id)) or {}
+        fit, facts = fit_only(self.plan([arm], train), self.walker, self.resolved)
+        status = status_of(self.place.store.fit(fit.fit_id)) or {}
         score = facts.get("validation_score") if status.get("status") == "ok" else None
         self.fits.append(
             {"arm": arm.name, "model": arm.model, "recipe": arm.recipe, "train": train,
@@ -172,20 +190,23 @@ def choose_on_data(args: argparse.Namespace) -> int:
     store = Store(args.results, own.loaded.suite.suite)
     store.check_writable()
     reporter = make_reporter()
+    place = Place(store, default_cache(), this_machine())
     try:
-        with LocalExecutor(store, default_cache(), this_machine(), reporter) as executor:
-            plan = make_plan(own.loaded, Options(), {}, executor.machine)
-            preflight(plan, plan.fits, executor.cache, reporter)
+        with disk_told(place):
+            plan = make_plan(own.loaded, Options(), {}, place.machine)
+            preflight(plan, plan.fits, place.cache, reporter)
             begun = time.monotonic()  # downloads do not count
-            search_seconds = seconds * (1 - KEPT_FOR_BOARD)
-            search = Search(own, executor, search_seconds, begun + search_seconds)
-            finalists = search.halve(search.shortlist())
+            with closing(Walker(place, reporter)) as walker:
+                share = seconds * (1 - KEPT_FOR_BOARD)
+                search = Search(own, walker, share, begun + share)
+                finalists = search.halve(search.shortlist())
             if not finalists:
                 raise RequestError(
                     f"--time {args.time}: nothing could be fitted in it; {_why(search)}"
                 )
             train = min(search.largest(arm) for arm in finalists)
-            executor.execute(search.plan(finalists, train, launches=1))
+            with LocalExecutor(place, reporter, ExecutorOptions()) as executor:
+                execute(search.plan(finalists, train, launches=1), place, executor, reporter)
     finally:
         reporter.close()
     trace = {
