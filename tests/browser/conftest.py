@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -77,5 +78,8 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a small board whose best model has a hostile name."""
     names = {"minilm": HOSTILE}
     folder = write_results(tmp_path_factory.mktemp("browser"), names=names, size=200)
+    plan = json.loads((folder / "plan.json").read_text())
+    plan["tasks"]["reading"]["name"] = "Reading questions " + "of a very long name " * 6
+    (folder / "plan.json").write_text(json.dumps(plan))
     render(folder)
     return folder / "leaderboard.html"
