@@ -30,6 +30,7 @@ from harness.boards.explorer import COSTS, Explorer
 from harness.boards.page import Page
 from harness.boards.pictures import Picture
 from harness.boards.svg import latency_chart, score_chart
+from harness.choose.form import form_rows, form_script
 from harness.errors import RequestError
 
 #: Lines of the board that stand in the page before any script runs; the others come by script
@@ -49,6 +50,11 @@ class Assets:
     scripts: list[Markup]
     board_data: Markup
     evidence_data: Markup
+    #: rows for the form that chooses; empty where there is none
+    choose_data: Markup
+    #: tasks and task types to choose for, devices that were measured
+    choose_tasks: list[str]
+    choose_devices: list[str]
     first_rows: int
     #: key to name of each cost that some row has; empty where pictures cannot be drawn
     costs: dict[str, str]
@@ -133,6 +139,9 @@ def _assets(page: Page, evidence: Evidence, plain: bool) -> Assets:
     pictures = page.pictures if charts else []
     scripts = [library.script for library in (tables, charts) if library]
     scripts.append(inline_script(template_text("page.js")))
+    asked = form_rows([row for section in page.sections for row in section.rows])
+    if asked:
+        scripts.append(inline_script(form_script()))
     styles = [*([tables.style] if tables else []), template_text("page.css")]
     return Assets(
         policy=policy(scripts),
@@ -140,6 +149,11 @@ def _assets(page: Page, evidence: Evidence, plain: bool) -> Assets:
         scripts=[Markup(script) for script in scripts],
         board_data=Markup(json_script(_board(page, costs, pictures, tables is None))),
         evidence_data=Markup(json_script(evidence.rows)),
+        choose_data=Markup(json_script(asked) if asked else ""),
+        choose_tasks=list(
+            dict.fromkeys([r["task_type"] for r in asked] + [r["task"] for r in asked])
+        ),
+        choose_devices=sorted({r["device"] for r in asked}),
         first_rows=FIRST_ROWS if tables else PLAIN_ROWS,
         costs=costs,
         pictures=pictures,
