@@ -69,7 +69,7 @@ def test_a_headline_says_who_wins_how_surely_and_what_the_baseline_costs(results
 
 def test_names_are_text_in_html_whatever_they_hold(hostile: Path) -> None:
     page = Tags(render_html(build(hostile).page, Definition()))
-    assert sum(tag == "script" for tag, _ in page.tags) == 5  # two of data, three of code
+    assert sum(tag == "script" for tag, _ in page.tags) == 7  # three of data, four of code
     assert page.text.count("<script>alert(1)</script>") > 5
     assert "\x1b" not in page.text
 
