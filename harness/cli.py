@@ -15,6 +15,7 @@ from typing import Any
 
 from harness import __version__
 from harness.errors import RequestError
+from harness.printable import printable
 
 DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = args.command(args)
         return status
     except RequestError as error:
-        print(f"harness: {error}", file=sys.stderr)
+        print(printable(f"harness: {error}"), file=sys.stderr)
         return WRONG_REQUEST
     except KeyboardInterrupt:
         print(
@@ -153,6 +154,10 @@ def _run(commands: Any) -> None:
         "--executor", default="local", metavar="NAME", help="where to work (default: local)"
     )
     parser.add_argument("--address", default="", help="of the executor's cluster")
+    parser.add_argument(
+        "--track", action="append", default=[], metavar="NAME:URI",
+        help="mirror the runs in a tracking server, for example mlflow:http://127.0.0.1:5000",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -507,7 +512,7 @@ def digest(args: argparse.Namespace) -> int:
         print(json.dumps(found, indent=2))
     else:
         for name, value in found.items():
-            print(f"{name}: {value}")
+            print(printable(f"{name}: {value}"))
     return DONE
 
 

@@ -20,6 +20,7 @@ from harness.data.formats.image_folder import hidden
 from harness.errors import RequestError
 from harness.records.identity import OpenDigest, digest
 from harness.sources import default_cache, member, resolve
+from harness.sources.path import local_path
 from harness.suite import Entry, FileRef, LoadedSuite, Model, Settings, TaskEntry
 
 #: Raised when the meaning of a stage's output changes; part of every identity below it.
@@ -102,6 +103,7 @@ def make_plan(
     tasks = {task.id: task for task in suite.tasks}
     for i, task in enumerate(suite.tasks):
         registry.tasks.get(task.type, loaded.where("tasks", i, "type"))
+    _refuse_endless(loaded, options)
     fits: dict[str, Fit] = {}
     rows: dict[tuple[Any, ...], tuple[Fit, str]] = {}
     model_parts: dict[str, dict[str, Any]] = {}  # worked out once: they may read files
@@ -159,6 +161,27 @@ def make_plan(
     if not fits:
         raise RequestError(f"{loaded.path}: nothing to run with --only {' '.join(options.only)}")
     return Plan(loaded, options, list(fits.values()))
+
+
+#: more than any cluster works off; each costs memory and a folder
+MAX_FITS = 1_000_000
+
+
+def _refuse_endless(loaded: LoadedSuite, options: Options) -> None:
+    """`RequestError` for a matrix whose product no machine could expand."""
+    suite = loaded.suite
+    for i, entry in enumerate(suite.matrix):
+        size = 1
+        for part in (
+            entry.models, entry.tasks, entry.frameworks, entry.devices or suite.devices,
+            options.seeds or entry.seeds or suite.seeds,
+        ):  # fmt: skip
+            size *= max(1, len(part))
+        if size > MAX_FITS:
+            raise RequestError(
+                f"{loaded.where('matrix', i)}: {size} fits, over the limit of {MAX_FITS}; "
+                "split the suite"
+            )
 
 
 def _refuse_two_of_a_row(
@@ -364,7 +387,7 @@ def model_files(model: Model, base: Path) -> dict[str, tuple[FileRef, str]]:
         ref = FileRef(source=model.source, sha256=model.sha256, mirrors=model.mirrors)
         return {name: (ref, model.sha256)}
     if model.source.startswith("path:"):
-        folder = (base / model.source.removeprefix("path:")).resolve()
+        folder = local_path(model.source.removeprefix("path:"), base)
         if folder.is_file():
             return {folder.name: (FileRef(source=f"path:{folder}"), _file_digest(folder))}
         if not folder.is_dir():
@@ -412,7 +435,7 @@ def _pin(ref: FileRef, base: Path) -> str:
     if ref.sha256:
         return ref.sha256
     if ref.source.startswith("path:"):
-        path = (base / ref.source.removeprefix("path:")).resolve()
+        path = local_path(ref.source.removeprefix("path:"), base)
         if path.is_dir():
             return _folder_digest(path)
         if not path.is_file():

@@ -6,14 +6,21 @@ editors use to complete suite files.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from harness.errors import RequestError
+from harness.yaml_file import read_yaml
 
 #: what `margins` may name: groups of metrics, and metrics
 MARGINS = (
@@ -27,12 +34,30 @@ RecipeName = Literal["fine-tune", "linear-probe", "scratch", "baseline"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256, lower-case hex")]
 Identifier = Annotated[
     str,
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="letters, digits, '.', '_', '-'"),
+    # at most 100: it becomes a file's name
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="letters, digits, '.', '_', '-'"
+    ),
 ]
 
 
+#: what every framework's generator takes
+Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
+
+
+def _inside(name: str) -> str:
+    """A file's name in a model folder: it must not lead out of that folder."""
+    parts = name.split("/")
+    if not all(parts) or {".", ".."} & set(parts) or "\\" in name or not name.isprintable():
+        raise ValueError(f"{name!r} is no path inside a model folder")
+    return name
+
+
+MemberName = Annotated[str, AfterValidator(_inside)]
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class FileRef(_Strict):
@@ -71,11 +96,11 @@ class Model(_Strict):
     source: str | None = Field(
         None, description="a checkpoint folder or a single file; `files` for anything else"
     )
-    sha256: Sha256 | dict[str, Sha256] | None = Field(
+    sha256: Sha256 | dict[MemberName, Sha256] | None = Field(
         None, description="of the single file, or of each file of the folder that is used"
     )
     mirrors: tuple[str, ...] = ()
-    files: dict[str, FileRef] = Field(
+    files: dict[MemberName, FileRef] = Field(
         default_factory=dict, description="file name in the model folder to its source"
     )
     pooling: Literal["mean", "cls", "last"] = Field(
@@ -112,7 +137,7 @@ class Budget(_Strict):
     train: int | None = Field(None, gt=0)
     validation: int | None = Field(None, gt=0)
     test: int | None = Field(None, gt=0)
-    seed: int = Field(13, description="of the draw; the same for every model and seed")
+    seed: Seed = Field(13, description="of the draw; the same for every model and seed")
 
 
 class Data(_Strict):
@@ -158,7 +183,11 @@ class TaskEntry(_Strict):
     options: dict[str, Any] = Field(
         default_factory=dict, description="of the task type: which columns hold what"
     )
-    metrics: tuple[str, ...] = Field((), description="further `evaluate` metrics, by name or path")
+    metrics: tuple[str, ...] = Field(
+        (),
+        description="further `evaluate` metrics, by name or path: code, which also needs "
+        "--trust-remote-code on the command line",
+    )
     slices: tuple[str, ...] = Field(
         (), description="columns of the test data that the board slices scores by"
     )
@@ -228,7 +257,7 @@ class Entry(_Strict):
     frameworks: tuple[str, ...] = Field((), description="default: torch; sklearn for baselines")
     runtimes: tuple[str, ...] = Field((), description="default: the framework's own")
     devices: tuple[str, ...] = Field((), description="default: the suite's")
-    seeds: tuple[int, ...] = Field((), description="default: the suite's")
+    seeds: tuple[Seed, ...] = Field((), description="default: the suite's")
     settings: dict[str, Any] = Field(default_factory=dict, description="see `Settings`")
     settings_by_task: dict[str, dict[str, Any]] = Field(default_factory=dict)
     max_length: int | None = Field(None, gt=0, description="overrides the task's")
@@ -285,7 +314,7 @@ class Tune(_Strict):
     """A search on the validation split with the same number of trials for every model."""
 
     trials: int = Field(6, gt=0)
-    seed: int = 0
+    seed: Seed = 0
     space: dict[RecipeName, dict[str, list[Any]]] = Field(
         default_factory=dict, description="recipe to setting to candidate values"
     )
@@ -303,9 +332,11 @@ class Suite(_Strict):
     settings: dict[RecipeName, dict[str, Any]] = Field(
         default_factory=dict, description="defaults of each recipe"
     )
-    seeds: tuple[int, ...] = Field((1,), min_length=1)
+    seeds: tuple[Seed, ...] = Field((1,), min_length=1)
     devices: tuple[str, ...] = Field(("cpu",), min_length=1, description="cpu, cuda, auto")
-    threads: int = Field(0, ge=0, description="per process; 0: all cores that are available")
+    threads: int = Field(
+        0, ge=0, le=4096, description="per process; 0: all cores that are available"
+    )
     timing: Timing = Timing.model_construct(
         **{name: f.default for name, f in Timing.model_fields.items()}
     )
@@ -384,22 +415,8 @@ def find_suite(name: str) -> Path:
 def load_suite(name: str) -> LoadedSuite:
     """Read and check a suite by name or path; every complaint is a `RequestError`."""
     path = find_suite(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path}: cannot be read: {error}") from None
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise RequestError(f"{path}:{line}: not valid YAML: {problem}") from None
-    lines: dict[tuple[str | int, ...], int] = {}
-    try:
-        raw = _plain(node, (), lines, path) if node is not None else None
-    except yaml.YAMLError as error:
-        raise RequestError(f"{path}: not valid YAML: {error}") from None
+    parsed = read_yaml(path)
+    raw, lines = parsed.value, parsed.lines
     if not isinstance(raw, dict):
         raise RequestError(f"{path}:1: a suite is a mapping with the key `suite`")
     try:
@@ -409,42 +426,6 @@ def load_suite(name: str) -> LoadedSuite:
     loaded = LoadedSuite(suite=suite, path=path, lines=lines)
     _check_references(loaded)
     return loaded
-
-
-def _plain(
-    node: yaml.Node,
-    at: tuple[str | int, ...],
-    lines: dict[tuple[str | int, ...], int],
-    path: Path,
-) -> Any:
-    """A YAML node as plain data, noting each part's line; duplicate keys are refused."""
-    lines[at] = node.start_mark.line + 1
-    if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
-        raise RequestError(f"{path}:{lines[at]}: the YAML tag {node.tag!r} is not allowed here")
-    if isinstance(node, yaml.MappingNode):
-        result: dict[Any, Any] = {}
-        for key_node, value_node in node.value:
-            key = _scalar(key_node)
-            if key in result:
-                raise RequestError(f"{path}:{key_node.start_mark.line + 1}: duplicate key {key!r}")
-            result[key] = _plain(value_node, (*at, key), lines, path)
-            lines[(*at, key)] = key_node.start_mark.line + 1
-        return result
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(child, (*at, i), lines, path) for i, child in enumerate(node.value)]
-    return _scalar(node)
-
-
-#: YAML 1.1 reads 1e-4 as a string; people who write learning rates mean a number.
-_FLOAT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
-
-
-def _scalar(node: yaml.Node) -> Any:
-    value = yaml.SafeLoader("").construct_object(node, deep=True)
-    plain = isinstance(node, yaml.ScalarNode) and node.style is None
-    if plain and isinstance(value, str) and _FLOAT.match(value):
-        return float(value)
-    return value
 
 
 def _line(lines: dict[tuple[str | int, ...], int], location: tuple[Any, ...]) -> int:
@@ -534,6 +515,12 @@ def _check_references(loaded: LoadedSuite) -> None:
                     f"{loaded.where('matrix', i, 'budget', key)}: unknown key {key!r}; "
                     f"known: {', '.join(Budget.model_fields)}"
                 )
+        try:
+            Budget.model_validate(entry.budget)
+        except ValidationError as error:
+            finding = error.errors()[0]
+            where = loaded.where("matrix", i, "budget", *finding["loc"])
+            raise RequestError(f"{where}: {finding['loc'][-1]}: {finding['msg']}") from None
 
 
 def _check_settings(loaded: LoadedSuite, at: tuple[str | int, ...], values: dict[str, Any]) -> None:

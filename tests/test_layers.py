@@ -15,10 +15,11 @@ import harness
 ROOT = Path(harness.__file__).parent
 FLOORS = {
     "errors": 0, "records": 0, "stats": 0,
-    "registry": 1, "data": 1, "sources": 1, "suite": 1, "plan": 1, "overrides": 1, "tasks": 1,
+    "printable": 1, "registry": 1, "yaml_file": 1,
+    "data": 1, "sources": 1, "suite": 1, "plan": 1, "overrides": 1, "tasks": 1,
     "backends": 2, "measure": 2,
     "stages": 3, "boards": 3, "choose": 3, "compare": 3,
-    "execute": 4,
+    "execute": 4, "track": 4,
     "commands": 5, "cli": 5, "pytest_plugin": 5,
 }  # fmt: skip
 #: where each framework may be imported

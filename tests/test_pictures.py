@@ -65,11 +65,14 @@ def test_a_jpeg_is_its_colours_but_for_what_compression_loses() -> None:
     np.testing.assert_allclose(rgb(packed(flat, "JPEG")).astype(int), flat, atol=2)
 
 
-def test_the_hubs_dicts_hold_bytes_or_a_path(tmp_path: Path) -> None:
+def test_the_hubs_dicts_hold_bytes_and_a_path_is_no_order_to_open_it(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(packed(PIXELS))
     both = {"bytes": packed(PIXELS), "path": "of/their/disk.png"}
-    for value in (both, {"bytes": None, "path": str(path)}, {"path": str(path)}):
+    for value in ({"bytes": None, "path": str(path)}, {"path": str(path)}):
+        with pytest.raises(RequestError, match="not opened"):
+            picture(value, "here")
+    for value in (both,):
         np.testing.assert_array_equal(rgb(value), PIXELS)
 
 

@@ -11,13 +11,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from harness.boards.collect import KEYS
 from harness.boards.columns import COLUMNS
 from harness.boards.rank import RANKABLE
 from harness.errors import RequestError
+from harness.yaml_file import Location, Parsed, read_yaml
 
 
 class Definition(BaseModel):
@@ -144,21 +144,14 @@ def template_folders() -> list[Path]:
 def load_definition(name: str = "default") -> Definition:
     """A definition by name, or by path to a YAML file; `RequestError` on anything wrong in it."""
     path = _find(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-        raw = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise RequestError(f"{where}: not valid YAML: {str(error).splitlines()[0]}") from None
+    parsed = read_yaml(path)
+    raw = parsed.value
     if not isinstance(raw, dict | None):
         raise RequestError(f"{path}:1: a leaderboard definition is a mapping")
     try:
         return Definition.model_validate(raw or {})
     except ValidationError as error:
-        raise RequestError(_explain(error, path, text)) from None
+        raise RequestError(_explain(error, path, parsed)) from None
 
 
 def _find(name: str) -> Path:
@@ -173,35 +166,30 @@ def _find(name: str) -> Path:
     raise RequestError(_unknown("leaderboard definition", name, known))
 
 
-def _explain(error: ValidationError, path: Path, text: str) -> str:
-    lines: dict[Any, int] = {}
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    values: dict[Any, yaml.Node] = {}
-    if isinstance(node, yaml.MappingNode):
-        lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}
-        values = {key.value: value for key, value in node.value}
+def _explain(error: ValidationError, path: Path, parsed: Parsed) -> str:
     messages = []
+    values = parsed.value or {}
     for finding in error.errors():
         key = str(finding["loc"][0])
         if finding["type"] == "extra_forbidden":
             problem = _unknown("key", key, tuple(Definition.model_fields))
         else:
             problem = f"{key}: {finding['msg'].removeprefix('Value error, ')}"
-        line = _line_of(values.get(key), problem) or lines.get(key, 1)
-        messages.append(f"{path}:{line}: {problem}")
+        quoted = re.search(r"'([^']*)'", problem)
+        line = _line_of(values.get(key), (key,), quoted[1], parsed.lines) if quoted else None
+        messages.append(f"{path}:{line or parsed.lines.get((key,), 1)}: {problem}")
     return "\n".join(messages)
 
 
-def _line_of(node: yaml.Node | None, problem: str) -> int | None:
+def _line_of(value: Any, at: Location, quoted: str, lines: dict[Location, int]) -> int | None:
     """Line of the entry that a message quotes, where a long list goes over many lines."""
-    quoted = re.search(r"'([^']*)'", problem)
-    if node is None or quoted is None:
-        return None
-    if isinstance(node, yaml.ScalarNode):
-        same = node.value.removeprefix("-") == quoted.group(1)
-        return node.start_mark.line + 1 if same else None
-    parts = node.value if isinstance(node, yaml.SequenceNode) else [k for k, _ in node.value]
-    return next((line for part in parts if (line := _line_of(part, problem))), None)
+    if isinstance(value, str):
+        return lines.get(at) if value.removeprefix("-") == quoted else None
+    if isinstance(value, dict):
+        return next((lines.get((*at, key)) for key in value if key == quoted), None)
+    parts = enumerate(value) if isinstance(value, list) else ()
+    found = (_line_of(part, (*at, i), quoted, lines) for i, part in parts)
+    return next((line for line in found if line), None)
 
 
 def _unknown(noun: str, name: str, known: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ import argparse
 import json
 
 from harness.execute.report import make_reporter
+from harness.printable import printable
 from harness.sources import default_cache
 from harness.stages.fetch import fetch_facts, fetch_model
 from harness.stages.prepare import read_task
@@ -36,6 +37,6 @@ def fetch_suite(args: argparse.Namespace) -> int:
         print(json.dumps(lines, indent=2))
         return 0
     for line in lines:
-        print(", ".join(f"{key} {value}" for key, value in line.items()))
+        print(printable(", ".join(f"{key} {value}" for key, value in line.items())))
     print(f"{loaded.suite.suite} needs no network now; everything lies in {cache}")
     return 0

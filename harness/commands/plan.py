@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.commands.context import plan_of
 from harness.plan import Plan
+from harness.printable import printable
 from harness.records.store import Store, status_of
 
 #: what of a run the table shows
@@ -24,12 +25,13 @@ def show_plan(args: argparse.Namespace) -> int:
         return 0
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"Plan of {plan.loaded.path}", title_justify="left")
+    table = Table(title=Text(printable(f"Plan of {plan.loaded.path}")), title_justify="left")
     for name in COLUMNS:
         table.add_column(name)
     for row in rows:
-        table.add_row(*(str(row[name]) for name in COLUMNS))
+        table.add_row(*(Text(printable(row[name])) for name in COLUMNS))
     Console().print(table)
     left = sum(row["run"] == "to do" for row in rows)
     print(f"{len(plan.fits)} fits, {len(rows)} runs, {left} to do")

@@ -15,13 +15,16 @@ from harness.execute.base import ExecutorOptions, Outcome, Place
 from harness.execute.conduct import disk_told, execute, set_damaged_aside, unfinished
 from harness.execute.preflight import preflight
 from harness.execute.report import make_reporter
+from harness.printable import printable
 from harness.records.store import Store
 from harness.sources import default_cache
+from harness.track.base import Tracker, TrackingFailed, entries, make_tracker
 
 
 def run_suite(args: argparse.Namespace) -> int:
     start = time.monotonic()
     plan = plan_of(args)
+    trackers = [make_tracker(target) for target in args.track]
     store = Store(args.results, plan.loaded.suite.suite)
     store.check_writable()
     cache = default_cache()
@@ -42,7 +45,25 @@ def run_suite(args: argparse.Namespace) -> int:
         print(json.dumps(_summary(store, outcome), indent=2))
     else:
         _say(store, outcome, time.monotonic() - start)
+    for tracker in trackers:
+        _mirror(tracker, store, quiet=args.json)
     return outcome.exit_status
+
+
+def _mirror(tracker: Tracker, store: Store, *, quiet: bool) -> None:
+    """Tell a tracker what the records hold; a warning where it cannot be told."""
+    found = list(entries(store))
+    try:
+        written = tracker.mirror(store.suite, found)
+    except TrackingFailed as error:
+        print(
+            f"harness: warning: not mirrored: {error}\n  the records are complete; the same "
+            "command mirrors them once the server answers",
+            file=sys.stderr,
+        )
+        return
+    if not quiet:
+        print(f"  {printable(tracker.uri)}: {written} of {len(found)} written, the rest was there")
 
 
 def _summary(store: Store, outcome: Outcome) -> dict[str, object]:
@@ -69,7 +90,7 @@ def _say(store: Store, outcome: Outcome, seconds: float) -> None:
         file=out,
     )
     for what, status, reason in outcome.bad:
-        print(f"  {status}: {what}: {reason}", file=out)
+        print(printable(f"  {status}: {what}: {reason}"), file=out)
     if failed:
         print("  they are not tried again without --retry", file=out)
     folder: Path = store.folder

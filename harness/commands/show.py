@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import RequestError
+from harness.printable import printable
 from harness.records.files import read_json
 
 #: longer lists (raw samples) are summarised for people; ``--json`` prints them whole
@@ -18,7 +19,7 @@ def show_record(args: argparse.Namespace) -> int:
     record = find_record(args.results, args.id)
     content = _content(record)
     if args.json:
-        print(json.dumps(content, indent=2, ensure_ascii=False))
+        print(json.dumps(content, indent=2))
         return 0
     print(record)
     for name, value in content.items():
@@ -72,11 +73,11 @@ def _print(value: Any, depth: int) -> None:
     pad = "  " * depth
     for key, item in value.items():
         if isinstance(item, dict) and item:
-            print(f"{pad}{key}")
+            print(printable(f"{pad}{key}"))
             _print(item, depth + 1)
         elif isinstance(item, list) and len(item) > LONGEST_LIST:
-            print(f"{pad}{key}: {len(item)} values, {item[0]} ... {item[-1]}")
+            print(printable(f"{pad}{key}: {len(item)} values, {item[0]} ... {item[-1]}"))
         elif isinstance(item, float):
-            print(f"{pad}{key}: {item:.6g}")
+            print(printable(f"{pad}{key}: {item:.6g}"))
         else:
-            print(f"{pad}{key}: {item}")
+            print(printable(f"{pad}{key}: {item}"))

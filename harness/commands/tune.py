@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ from harness.records.files import write_json
 from harness.records.store import Store, status_of
 from harness.sources import default_cache
 from harness.suite import Entry
+
+#: of a grid, which is drawn from in memory
+MAX_POINTS = 1_000_000
 
 
 def tune_suite(args: argparse.Namespace) -> int:
@@ -66,6 +70,9 @@ def tune_suite(args: argparse.Namespace) -> int:
 def draw_trials(space: dict[str, list[Any]], count: int, seed: int) -> list[dict[str, Any]]:
     """``count`` different points of a grid, drawn by seed (the whole grid if it is smaller)."""
     names = sorted(space)
+    points = math.prod(len(space[name]) for name in names)
+    if points > MAX_POINTS:
+        raise RequestError(f"`tune.space`: {points} points, over the limit of {MAX_POINTS}")
     grid = [
         dict(zip(names, values, strict=True))
         for values in itertools.product(*(space[name] for name in names))

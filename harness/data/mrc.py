@@ -47,6 +47,7 @@ def mrc_from_ner(table: Table, options: Mapping[str, Any]) -> Table:
             f"mrc-from-ner: unknown option {unknown[0]!r}; known: {', '.join(OPTIONS)}"
         )
     share = options.get("unanswerable_share", UNANSWERABLE_SHARE)
+    _check_types(options)
     if share is not None and not 0 <= share < 1:
         raise RequestError(f"mrc-from-ner: unanswerable_share is in [0, 1), not {share!r}")
     sentences, tags = tagged_sentences(table, options)
@@ -79,6 +80,21 @@ def mrc_from_ner(table: Table, options: Mapping[str, Any]) -> Table:
         table.origin,
         [table.lines[number] for number, _ in kept] if table.lines else (),
     )
+
+
+def _check_types(options: Mapping[str, Any]) -> None:
+    """`RequestError` for values that are no answer to what is asked."""
+    for name, kinds, words in (
+        ("unanswerable_share", int | float | None, "a number or null"),
+        ("seed", int, "a whole number"),
+        ("questions", Mapping | None, "a mapping of types to questions"),
+        ("types", list | tuple | None, "a list of types"),
+    ):
+        if name in options and not isinstance(options[name], kinds):
+            raise RequestError(f"mrc-from-ner: {name} is {words}, not {options[name]!r}")
+    texts = [*(options.get("types") or ()), *(options.get("questions") or {}).values()]
+    if not all(isinstance(text, str) for text in texts):
+        raise RequestError("mrc-from-ner: types and questions are texts")
 
 
 def _balanced(

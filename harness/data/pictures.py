@@ -21,6 +21,11 @@ _ORIENTATION = 0x0112
 _UPRIGHT: dict[int, Any] = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
 
+#: What is decoded: the formats that data sets come in. PIL knows forty more, among them PostScript,
+#: for which it calls another program.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+
 @dataclass(frozen=True)
 class Picture:
     """``content``: an image file's bytes or path, or pixels as (height, width[, channels]) uint8.
@@ -38,11 +43,12 @@ class Picture:
         """
         if isinstance(self.content, np.ndarray):
             return _three_channels(self.content, self.where)
-        from PIL import Image
+        # those two readers PIL would look for only after the five it has loaded
+        from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
         source = self.content if isinstance(self.content, Path) else io.BytesIO(self.content)
         try:
-            with Image.open(source) as opened:
+            with Image.open(source, formats=FORMATS) as opened:
                 opened.load()
                 turned = _UPRIGHT.get(opened.getexif().get(_ORIENTATION, 1))
                 upright = opened if turned is None else opened.transpose(turned)
@@ -56,7 +62,9 @@ class Picture:
                     white = Image.new("RGBA", layer.size, "white")
                     upright = Image.alpha_composite(white, layer)
                 return np.asarray(upright.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except RequestError:
+            raise
+        except Exception as error:  # PIL's readers raise anything on damaged files
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise RequestError(f"{self.where}: cannot be read as an image: {reason}") from None
 
@@ -75,9 +83,18 @@ class Picture:
 
 
 def picture(value: Any, where: str) -> Picture:
-    """A picture of a table's value: bytes, a path, pixels, or the hub's ``{bytes, path}``."""
+    """A picture of a table's value: bytes, a path, pixels, or the hub's ``{bytes, path}``.
+
+    The hub's ``path`` alone is refused: a data file must not choose which files of this machine are
+    read. (A `Path` comes from a reader that listed a folder itself.)
+    """
     if isinstance(value, dict):
-        value = value.get("bytes") or (Path(value["path"]) if value.get("path") else None)
+        if not value.get("bytes") and value.get("path"):
+            raise RequestError(
+                f"{where}: names the file {value['path']!r} instead of holding the image; files "
+                "that a data file names are not opened. Store the bytes, or use an image folder"
+            )
+        value = value.get("bytes")
     if isinstance(value, list):
         try:
             value = np.asarray(value)

@@ -26,7 +26,7 @@ class Table:
 
     def column(self, name: str) -> list[Any]:
         """The named column; a `RequestError` that lists the existing ones if it is missing."""
-        if name not in self.columns:
+        if not isinstance(name, str) or name not in self.columns:
             raise RequestError(
                 f"{self.origin}: no column {name!r}; it has {', '.join(map(repr, self.columns))}"
             )

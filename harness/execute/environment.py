@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from harness.records.secrets import without_secrets
+
 #: glibc's allocator gives large blocks back to the system when they are freed, and every step of a
 #: training fetches them anew, page by page: 25,000 page faults a step of MiniLM on 32 documents.
 #: Keeping freed memory and asking for huge pages took 6 to 13% off such a step. Ignored elsewhere.
@@ -16,9 +18,13 @@ _KEEP_MEMORY = {
 
 
 def thread_environment(threads: int) -> dict[str, str]:
-    """This process's environment with every thread pool set before a framework is imported."""
+    """This process's environment with every thread pool set before a framework is imported.
+
+    Tokens and passwords are left out: what is downloaded with them is here before a worker starts,
+    and a worker's log may hold whatever a library prints.
+    """
     count = str(threads)
-    return os.environ | {
+    return without_secrets(os.environ) | {
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,

@@ -8,6 +8,7 @@ import time
 from typing import Any, Protocol, TextIO
 
 from harness.plan import Fit, Plan, Run
+from harness.printable import printable
 
 
 class Reporter(Protocol):
@@ -57,7 +58,7 @@ class PlainReporter:
     def _line(self, text: str) -> None:
         elapsed = time.monotonic() - self.start
         # one write: lines of fits that are worked at a time must not run into each other
-        self.stream.write(f"[{elapsed:6.1f} s] {text}\n")
+        self.stream.write(f"[{elapsed:6.1f} s] {printable(text)}\n")
         self.stream.flush()
 
     def begin(self, plan: Plan, todo: list[Fit]) -> None:
@@ -127,11 +128,13 @@ class RichReporter:
             self._suite = self.bars.add_task(f"suite {plan.loaded.suite.suite}", total=steps)
 
     def note(self, text: str) -> None:
-        self.bars.console.print(text, markup=False, highlight=False)
+        self.bars.console.print(printable(text), markup=False, highlight=False)
 
     def download(self, stage: str, done: float, total: float, name: str) -> None:
         if name not in self._downloads:
-            self._downloads[name] = self.bars.add_task(f"download {name}", total=total or None)
+            self._downloads[name] = self.bars.add_task(
+                printable(f"download {name}"), total=total or None
+            )
         self.bars.update(self._downloads[name], completed=done, total=total or None)
 
     def stage(self, stage: str, fit: Fit, run: Run | None = None) -> None:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from harness.records.secrets import redacted
+
 SCHEMA_VERSION = 1
 
 
@@ -78,14 +80,14 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a record: sorted keys, two spaces, with ``schema_version``."""
     data = finite({"schema_version": SCHEMA_VERSION, **value})
     text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
+    write_bytes(path, (redacted(text) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """A record, or None where there is none (or only a damaged one: it does not exist then)."""
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from harness.errors import RequestError
 from harness.sources.base import Context, Source, Unavailable, Unreachable
@@ -151,6 +152,7 @@ def _repository(ref: HubRef) -> Any:
     """The hub's record of a repository at a revision: commit and file names."""
     from huggingface_hub import HfApi
 
+    check_endpoint(ref)
     return HfApi().repo_info(ref.name, repo_type=ref.kind, revision=ref.revision)
 
 
@@ -158,6 +160,7 @@ def _download(ref: HubRef, folder: Path, context: Context) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
+    check_endpoint(ref)
     try:
         with hub_errors(ref):
             found = hf_hub_download(
@@ -173,6 +176,20 @@ def _download(ref: HubRef, folder: Path, context: Context) -> Path:
             raise _missing(ref) from None
         raise
     return Path(found)
+
+
+def check_endpoint(ref: HubRef) -> None:
+    """`RequestError` for a hub over plain HTTP that is not on this machine: whoever sits on the way
+    could change what comes, and would be told the token."""
+    from huggingface_hub import constants
+
+    endpoint = urlsplit(constants.ENDPOINT)
+    if endpoint.scheme == "https" or endpoint.hostname in ("127.0.0.1", "localhost", "::1"):
+        return
+    raise RequestError(
+        f"hf:{ref}: HF_ENDPOINT is {constants.ENDPOINT!r}; downloads come over HTTPS only, or from "
+        "this machine itself"
+    )
 
 
 def _reporting(context: Context, origin: str) -> Any:

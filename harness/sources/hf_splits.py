@@ -27,11 +27,12 @@ def download_split(ref: HubRef, folder: Path, context: Context) -> Path:
     import datasets
     from datasets.exceptions import DatasetNotFoundError
 
-    from harness.sources.hf import hub_errors, is_network, unreachable
+    from harness.sources.hf import check_endpoint, hub_errors, is_network, unreachable
 
     config, _, split = ref.path.rpartition("/")
     origin = f"hf:{ref}"
     context.report(0, 0, origin)
+    check_endpoint(ref)
     try:
         with hub_errors(ref):
             builder = datasets.load_dataset_builder(

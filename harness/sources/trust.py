@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from harness.errors import RequestError
+
+#: by which transformers finds the code of a model, a tokenizer or a processor
+_KEY = "auto_map"
+#: what must be readable; other files are only looked through
+_NEEDED = ("config.json", "tokenizer_config.json")
+#: configurations are small; vocabularies and indices of weights are not looked through
+_LARGEST_CONFIG = 1 << 20
 
 
 class Trusting(Protocol):
@@ -30,8 +37,8 @@ def remote_code_allowed(model: Trusting, cli_flag: bool, folder: Path | None = N
             "source on this machine; if you trust it, add --trust-remote-code to the command"
         )
     if folder is not None and not model.trust_remote_code:
-        for path in (folder / "config.json", folder / "tokenizer_config.json"):
-            if _names_code(path):
+        for path in sorted(folder.glob("*.json")):
+            if path.stat().st_size <= _LARGEST_CONFIG and _names_code(path):
                 raise RequestError(
                     f"model {model.id!r}: {path.name} names Python code of its own (`auto_map`), "
                     "which is not run. If you trust it, set `trust_remote_code: true` in the "
@@ -45,6 +52,15 @@ def _names_code(config: Path) -> bool:
         value = json.loads(config.read_bytes())
     except FileNotFoundError:
         return False
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
+        if config.name not in _NEEDED:
+            return False
         raise RequestError(f"{config}: not readable as JSON: {error}") from None
-    return isinstance(value, dict) and bool(value.get("auto_map"))
+    return _anywhere(value)
+
+
+def _anywhere(value: Any) -> bool:
+    """Parts of a configuration (of the text or image side of a model) may name code, too."""
+    if isinstance(value, dict):
+        return any((key == _KEY and bool(item)) or _anywhere(item) for key, item in value.items())
+    return isinstance(value, list) and any(_anywhere(item) for item in value)

@@ -13,7 +13,7 @@ from harness import registry
 from harness.backends.base import Progress, predict_all
 from harness.backends.parity import parity
 from harness.data.arrays import load_ragged_list, save_encoded, save_ragged_list
-from harness.errors import Diverged
+from harness.errors import Diverged, RequestError
 from harness.records.files import write_bytes, write_json
 from harness.records.identity import digest
 from harness.stages import prepare
@@ -52,6 +52,8 @@ def score(job: Job, progress: Progress) -> dict[str, Any]:
             frame[name] = values
     metrics = data.task.metrics(frame)
     for name in job.run["test"]["metrics"]:
+        if not job.trust_remote_code:  # asked before anything ran; this is the last door
+            raise RequestError(f"metric {name!r} is Python code; it needs --trust-remote-code")
         from harness.tasks.evaluate_adapter import run_evaluate_metric
 
         metrics |= run_evaluate_metric(name, frame, examples=test.examples, base=job.base)

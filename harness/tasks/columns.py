@@ -14,7 +14,12 @@ def check_options(options: Mapping[str, Any], known: Sequence[str], task_type: s
     """`RequestError` on an option that the task type does not have."""
     import difflib
 
-    for name in options:
+    for name, value in options.items():
+        if name in known and not (value is None or isinstance(value, str | int | float)):
+            raise RequestError(
+                f"task type {task_type}: option {name!r} is a word or a number, not a "
+                f"{type(value).__name__}"
+            )
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""

@@ -200,7 +200,9 @@ def tagged_sentences(
         if len(words) != len(row_tags):
             raise RequestError(f"{table.where(row)}: {len(words)} words but {len(row_tags)} tags")
     words_lists = [list(words) for words in sentences]
-    return words_lists, tagging.rows_to_iob2(tags, table.where, options.get("scheme"))
+    return words_lists, tagging.rows_to_iob2(
+        tags, table.where, str(options["scheme"]) if options.get("scheme") else None
+    )
 
 
 def first_positions(word_ids: Sequence[int | None], words: int) -> np.ndarray:

@@ -114,7 +114,9 @@ def _ensure_tokenizer(folder: Path) -> None:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
         tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
     except (OSError, ValueError, ImportError, AttributeError) as error:
         reason = str(error).splitlines()[0]

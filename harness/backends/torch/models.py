@@ -346,7 +346,7 @@ def _config(folder: Path) -> Any:
     if not (folder / "config.json").is_file():
         raise RequestError(f"{folder}: no config.json; a model folder needs it and its weights")
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (ValueError, KeyError) as error:
         raise Unsupported(f"{folder / 'config.json'}: {str(error).splitlines()[0]}") from None
     config.use_cache = False  # no generation: keys and values of past tokens are dead weight
@@ -374,6 +374,7 @@ def _pretrained(folder: Path, config: Any, attention: str | None) -> nn.Module:
             dtype=torch.float32,
             local_files_only=True,
             use_safetensors=True,
+            trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # told below, by name
             **_no_pooler(config),

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from harness.data.formats.text import read_text
+from harness.data.formats.text import FREE_BYTES, MAX_RATIO, read_text
 from harness.data.pictures import scaled
 from harness.data.table import Table
 from harness.errors import RequestError
@@ -30,6 +29,7 @@ def read_npz(
     lays its data sets out. No pickle is read.
     """
     try:
+        _check_size(path, origin)
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise RequestError(f"{origin}: is a single array, not an .npz of several")
@@ -42,10 +42,11 @@ def read_npz(
             pixels, targets = archive[images], archive[labels]
             if not all(isinstance(array, np.ndarray) for array in (pixels, targets)):
                 raise RequestError(f"{origin}: {images!r} or {labels!r} is no array")
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise RequestError(
-            f"{origin}: cannot be read as .npz: {str(error).splitlines()[0]}"
-        ) from None
+    except RequestError:
+        raise
+    except Exception as error:  # of zipfile, zlib and numpy, which parses its headers as Python
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RequestError(f"{origin}: cannot be read as .npz: {reason[:200]}") from None
     targets = targets.reshape(-1) if targets.ndim == 2 and targets.shape[1] == 1 else targets
     if pixels.ndim not in (3, 4) or targets.ndim != 1 or len(pixels) != len(targets):
         raise RequestError(
@@ -58,6 +59,20 @@ def read_npz(
     except ValueError as error:
         raise RequestError(f"{origin}: {images!r} holds {error}") from None
     return Table({"image": list(shades), "label": values}, origin)
+
+
+def _check_size(path: Path, origin: str) -> None:
+    """`RequestError` for an archive that unpacks to a thousand times itself."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        whole = sum(entry.file_size for entry in archive.infolist())
+    packed = path.stat().st_size
+    if whole > max(FREE_BYTES, MAX_RATIO * packed):
+        raise RequestError(
+            f"{origin}: {packed} bytes that unpack to {whole}: no images pack like that, so it was "
+            "not read"
+        )
 
 
 def read_pixel_csv(
@@ -78,7 +93,10 @@ def read_pixel_csv(
     if highest <= 0 or (width is not None and width < 1):
         raise RequestError(f"{origin}: `highest` and `width` are above 0")
     reader = csv.reader(io.StringIO(read_text(path, origin, "utf-8")), quoting=csv.QUOTE_NONE)
-    numbered = [(reader.line_num, row) for row in reader if row][1 if header else 0 :]
+    try:
+        numbered = [(reader.line_num, row) for row in reader if row][1 if header else 0 :]
+    except csv.Error as error:
+        raise RequestError(f"{origin}:{reader.line_num}: not readable as CSV: {error}") from None
     if not numbered:
         return Table({}, origin)
     lines, rows = [line for line, _ in numbered], [row for _, row in numbered]

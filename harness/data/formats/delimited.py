@@ -88,13 +88,16 @@ def _records(
     if len(separator) != 1 or len(quote) > 1:
         raise RequestError(f"{origin}: `separator` is one character, `quote` one or none")
     text = read_text(path, origin, encoding)
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=separator,
-        quotechar=quote or None,
-        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
-        strict=strict,
-    )
+    try:
+        reader = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=separator,
+            quotechar=quote or None,
+            quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+            strict=strict,
+        )
+    except (TypeError, ValueError) as error:  # line ends, the same one twice
+        raise RequestError(f"{origin}: `separator` and `quote`: {error}") from None
     rows: Rows = []
     line = 1
     with _fields_of_any_length():

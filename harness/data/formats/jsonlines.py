@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from harness.data.formats.text import lines_of, read_text
+from harness.data.formats.text import lines_of, parse_json, read_text
 from harness.data.table import Table
 from harness.errors import RequestError
 
@@ -19,7 +18,7 @@ def read_jsonl(path: Path, origin: str, *, encoding: str = "utf-8") -> Table:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
             raise RequestError(f"{origin}:{number}: not valid JSON: {error}") from None
         if not isinstance(row, dict):

@@ -9,6 +9,12 @@ from typing import Any
 from harness.data.table import Table
 from harness.errors import RequestError
 
+#: Values are Python objects here, some 50 bytes each: more than these do not fit in a memory.
+#: (Dictionaries and run lengths let a few kilobytes stand for billions of values.)
+MAX_VALUES = 200_000_000
+MAX_BYTES = 16 << 30
+_BATCH = 1024
+
 
 def read_parquet(
     path: Path,
@@ -33,11 +39,12 @@ def read_parquet(
                     f"{origin}: no column {missing[0]!r}; "
                     f"it has {', '.join(map(repr, schema.names))}"
                 )
-            table = file.read(columns)
-    except (pa.ArrowException, OSError) as error:
-        raise RequestError(
-            f"{origin}: cannot be read as Parquet: {str(error).splitlines()[0]}"
-        ) from None
+            table = _bounded(file, columns, origin)
+    except RequestError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RequestError(f"{origin}: cannot be read as Parquet: {reason}") from None
     names = _class_names(schema.metadata or {}) | (class_names or {})
     if unknown := sorted(set(class_names or {}) - set(schema.names)):
         raise RequestError(f"{origin}: `class_names` of a column {unknown[0]!r} that is not there")
@@ -48,11 +55,32 @@ def read_parquet(
     return Table(values, origin)
 
 
+def _bounded(file: Any, columns: list[str] | None, origin: str) -> Any:
+    """The table, unless it is too large to hold."""
+    import pyarrow as pa
+
+    schema, rows = file.schema_arrow, file.metadata.num_rows
+    names = columns or schema.names
+    if rows * len(names) > MAX_VALUES:
+        raise RequestError(
+            f"{origin}: {rows} rows of {len(names)} columns, over the limit of {MAX_VALUES} values;"
+            " name fewer under `columns:`, or split the file"
+        )
+    batches, size = [], 0
+    for batch in file.iter_batches(_BATCH, columns=columns):
+        size += batch.nbytes
+        if size > MAX_BYTES:
+            raise RequestError(f"{origin}: unpacks to more than {MAX_BYTES} bytes; split the file")
+        batches.append(batch)
+    kept = pa.schema([schema.field(name) for name in names], metadata=schema.metadata)
+    return pa.Table.from_batches(batches, kept)
+
+
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
     """Names of `ClassLabel` columns, plain or within lists, from the hub's schema metadata."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return {}
     found: dict[str, list[str]] = {}
     for column, feature in features.items() if isinstance(features, dict) else ():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.data.formats.text import read_text
+from harness.data.formats.text import parse_json, read_text
 from harness.data.table import Table
 from harness.errors import RequestError
 
@@ -27,9 +27,11 @@ def read_squad(path: Path, origin: str, *, encoding: str = "utf-8") -> Table:
     """
     text = read_text(path, origin, encoding)
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except json.JSONDecodeError as error:
         raise RequestError(f"{origin}:{error.lineno}: not valid JSON: {error.msg}") from None
+    except ValueError as error:
+        raise RequestError(f"{origin}: not valid JSON: {error}") from None
     rows: list[tuple[Any, ...]] = []
     seen: set[str] = set()
     try:
