@@ -14,7 +14,7 @@ VENV    ?= .venv
 BIN     := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help bench bench-full bench-speed chaos regress test test-slow lint clean
+.PHONY: help bench bench-full bench-speed chaos choose-study regress test test-slow lint clean
 
 help:
 	@sed -n '1,6s/^# //p' Makefile
@@ -64,6 +64,11 @@ regress: $(VENV)/.dev-$(EXTRA)
 	  tests/benchmarks/test_own_speed.py --benchmark-json=build/own-speed/$$i.json || exit 1; done
 	@test -d $(OWN) || { mkdir -p $(OWN) && cp build/own-speed/*.json $(OWN); }
 	$(BIN)/harness compare $(OWN) build/own-speed $(ARGS)
+
+# Regret of `harness choose --data` on five data sets; about an hour on 2 quiet cores, with
+# BANKING=path of Banking77's train.csv.
+choose-study: $(VENV)/.dev-$(EXTRA)
+	$(BIN)/python -m tests.benchmarks.choose_study --banking $(BANKING) $(ARGS)
 
 lint: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/ruff check .

@@ -18,7 +18,6 @@ import random
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -90,16 +89,14 @@ def study(name: str, file: Path, folder: Path, args: argparse.Namespace) -> dict
         sys.executable, "-m", "harness.cli", "choose", "--data", str(file), "--candidates",
         args.candidates, "--time", args.time, "--results", str(folder / "picked"), "--json",
     ]  # fmt: skip
-    told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     pick = "/".join(told["recommended"].split("/")[:2])
     own = own_data(load_suite(args.candidates), file, "text-classification", None, None)
     place = Place(Store(folder / "all", own.loaded.suite.suite), default_cache(), this_machine())
     reporter = make_reporter()
     loaded = own.at(list(own.arms), own.train_examples)
-    with (
-        nullcontext(make_plan(loaded, Options(), {}, place.machine)) as plan,
-        LocalExecutor(place, reporter, ExecutorOptions()) as executor,
-    ):
+    plan = make_plan(loaded, Options(), {}, place.machine)
+    with LocalExecutor(place, reporter, ExecutorOptions()) as executor:
         execute(plan, place, executor, reporter)
     rows = [r for r in ranked(collect(place.store.folder)) if r["score"] is not None]
     scores = {f"{r['model']}/{r['recipe']}": r["score"] for r in rows if r["model"] != "majority"}
