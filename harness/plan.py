@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Run:
 
     run_id: str
     row_id: str
-    row: dict[str, str]
+    row: dict[str, Any]
     spec: dict[str, Any]
     timed: bool
 
@@ -104,6 +105,7 @@ def make_plan(
     for i, task in enumerate(suite.tasks):
         registry.tasks.get(task.type, loaded.where("tasks", i, "type"))
     _refuse_endless(loaded, options)
+    curves = _with_curves(loaded, options)
     fits: dict[str, Fit] = {}
     rows: dict[tuple[Any, ...], tuple[Fit, str]] = {}
     model_parts: dict[str, dict[str, Any]] = {}  # worked out once: they may read files
@@ -126,7 +128,13 @@ def make_plan(
                     seeds = options.seeds or entry.seeds or suite.seeds
                     if baseline and not entry.seeds:
                         seeds = seeds[:1]  # nothing in a baseline's fit is drawn
-                    for device in entry.devices or suite.devices:
+                    sizes = training_sizes(tasks[task_id], entry, options.full)
+                    if task_id in curves and None in sizes:
+                        raise RequestError(
+                            f"{where}: {task_id} is learned from training sets of several sizes; "
+                            "give budget.train of this entry a size, or several, too"
+                        )
+                    for size, device in product(sizes, entry.devices or suite.devices):
                         if model_id not in model_parts:
                             model_parts[model_id] = model_spec(model, loaded.path.parent)
                         if (i, task_id) not in task_parts:
@@ -139,14 +147,15 @@ def make_plan(
                             model,
                             tasks[task_id],
                             model_parts[model_id],
-                            task_parts[i, task_id],
+                            _sized(task_parts[i, task_id], size),
                             framework,
                             _device(device, machine.gpu),
                             resolved,
                             machine,
                         )
+                        row = {"train_budget": size} if task_id in curves else {}
                         templates = (
-                            _run_templates(family, loaded, entry, where, backend)
+                            _run_templates(family, loaded, entry, where, backend, row)
                             if not family.open
                             else []
                         )
@@ -154,7 +163,7 @@ def make_plan(
                             fit = family.fit(seed)
                             key = fit.fit_id or digest(fit.spec)
                             known = fits.setdefault(key, fit)
-                            _refuse_two_of_a_row(rows, known, fit.spec, where)
+                            _refuse_two_of_a_row(rows, known, fit.spec, row, where)
                             timed = order == 0 or suite.timing.seeds == "all"
                             for template in templates:
                                 template.add_to(known, timed)
@@ -184,12 +193,44 @@ def _refuse_endless(loaded: LoadedSuite, options: Options) -> None:
             )
 
 
+def training_sizes(task: TaskEntry, entry: Entry, full: bool) -> tuple[int | None, ...]:
+    """How many training examples an entry asks for on a task; None: all of them."""
+    if full:
+        return (None,)
+    train = entry.budget.get("train", task.budget.train)
+    return tuple(sorted(train)) if isinstance(train, tuple) else (train,)
+
+
+def _sized(task_part: dict[str, Any], train: int | None) -> dict[str, Any]:
+    """A resolved task with one training size."""
+    return task_part | {"budget": task_part["budget"] | {"train": train}}
+
+
+def _with_curves(loaded: LoadedSuite, options: Options) -> set[str]:
+    """Tasks that are learned from several sizes: there the size is part of what a row is.
+
+    Rows of other tasks do not name theirs, so that their ids outlive a change of the budget.
+    """
+    tasks = {task.id: task for task in loaded.suite.tasks}
+    return {
+        task_id
+        for entry in loaded.suite.matrix
+        for task_id in entry.tasks
+        if len(training_sizes(tasks[task_id], entry, options.full)) > 1
+    }
+
+
 def _refuse_two_of_a_row(
-    rows: dict[tuple[Any, ...], tuple[Fit, str]], fit: Fit, asked: dict[str, Any], where: str
+    rows: dict[tuple[Any, ...], tuple[Fit, str]],
+    fit: Fit,
+    asked: dict[str, Any],
+    size: dict[str, int | None],
+    where: str,
 ) -> None:
     """Boards tell fits apart by these names: two under the same would pass for seeds of one."""
     spec = fit.spec
-    key = (fit.model.id, fit.task.id, *(spec[k] for k in ("recipe", "framework", "device", "seed")))
+    names = (spec[k] for k in ("recipe", "framework", "device", "seed"))
+    key = (fit.model.id, fit.task.id, *names, *size.values())
     known, first = rows.setdefault(key, (fit, where))
     if known is not fit or known.spec["task"]["budget"] != asked["task"]["budget"]:
         raise RequestError(
@@ -226,7 +267,7 @@ class _Family:
 class _RunTemplate:
     """One runtime's runs of a family."""
 
-    row: dict[str, str]
+    row: dict[str, Any]
     row_id: str
     spec: dict[str, Any]  # without the fit's id and the seed
     run_id: OpenDigest
@@ -304,7 +345,12 @@ def _family(
 
 
 def _run_templates(
-    family: _Family, loaded: LoadedSuite, entry: Entry, where: str, backend: Any
+    family: _Family,
+    loaded: LoadedSuite,
+    entry: Entry,
+    where: str,
+    backend: Any,
+    size: dict[str, int | None],
 ) -> list[_RunTemplate]:
     spec, model, task = family.spec, family.model, family.task
     templates = []
@@ -320,6 +366,7 @@ def _run_templates(
             "runtime": name,
             "device": spec["device"],
             "dtype": runtime.dtype,
+            **size,
         }
         run_spec = {
             "runtime": name,

@@ -131,13 +131,37 @@ class Model(_Strict):
         return self
 
 
+#: A curve is known from a handful of sizes; each costs a fit a model and seed
+MAX_SIZES = 50
+
+
 class Budget(_Strict):
     """Upper limits on examples, drawn by seed and stratified; null is no limit (``--full``)."""
 
-    train: int | None = Field(None, gt=0)
+    train: int | tuple[int, ...] | None = Field(
+        None, description="several sizes, [100, 500, 2000], give a learning curve"
+    )
     validation: int | None = Field(None, gt=0)
     test: int | None = Field(None, gt=0)
     seed: Seed = Field(13, description="of the draw; the same for every model and seed")
+
+    @field_validator("train", mode="wrap")
+    @classmethod
+    def _sizes(cls, value: Any, check: Any) -> int | tuple[int, ...] | None:
+        try:
+            train: int | tuple[int, ...] | None = check(value)
+        except ValidationError:
+            raise ValueError("must be a number of examples, or a list of them") from None
+        sizes = train if isinstance(train, tuple) else () if train is None else (train,)
+        if any(size <= 0 for size in sizes):
+            raise ValueError("a training size must be greater than 0")
+        if isinstance(train, tuple):
+            if not train or len(set(train)) != len(train):
+                raise ValueError("a list of training sizes names each size once")
+            if len(train) > MAX_SIZES:
+                raise ValueError(f"{len(train)} training sizes, over the limit of {MAX_SIZES}")
+            return tuple(sorted(train)) if len(train) > 1 else train[0]
+        return train
 
 
 class Data(_Strict):
@@ -261,7 +285,7 @@ class Entry(_Strict):
     settings: dict[str, Any] = Field(default_factory=dict, description="see `Settings`")
     settings_by_task: dict[str, dict[str, Any]] = Field(default_factory=dict)
     max_length: int | None = Field(None, gt=0, description="overrides the task's")
-    budget: dict[str, int | None] = Field(
+    budget: dict[str, int | tuple[int, ...] | None] = Field(
         default_factory=dict, description="overrides parts of the task's budget"
     )
 
@@ -509,18 +533,25 @@ def _check_references(loaded: LoadedSuite) -> None:
                     f"{task!r} is not among this entry's tasks: {', '.join(entry.tasks)}"
                 )
             _check_settings(loaded, ("matrix", i, "settings_by_task", task), values)
-        for key in entry.budget:
-            if key not in Budget.model_fields:
-                raise RequestError(
-                    f"{loaded.where('matrix', i, 'budget', key)}: unknown key {key!r}; "
-                    f"known: {', '.join(Budget.model_fields)}"
-                )
-        try:
-            Budget.model_validate(entry.budget)
-        except ValidationError as error:
-            finding = error.errors()[0]
-            where = loaded.where("matrix", i, "budget", *finding["loc"])
-            raise RequestError(f"{where}: {finding['loc'][-1]}: {finding['msg']}") from None
+        _check_budget(loaded, ("matrix", i, "budget"), entry.budget)
+
+
+def _check_budget(loaded: LoadedSuite, at: tuple[str | int, ...], values: dict[str, Any]) -> None:
+    """An entry's budget is a part of the task's, held to the same rules."""
+    for key in values:
+        if key not in Budget.model_fields:
+            raise RequestError(
+                f"{loaded.where(*at, key)}: unknown key {key!r}; "
+                f"known: {', '.join(Budget.model_fields)}"
+            )
+    try:
+        Budget.model_validate(values)
+    except ValidationError as error:
+        finding = error.errors()[0]
+        text = finding["msg"].removeprefix("Value error, ")
+        raise RequestError(
+            f"{loaded.where(*at, *finding['loc'])}: {finding['loc'][0]}: {text}"
+        ) from None
 
 
 def _check_settings(loaded: LoadedSuite, at: tuple[str | int, ...], values: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from harness.boards.render_html import render_html
 from harness.boards.render_json import render_json
 from harness.boards.render_markdown import render_markdown
 from harness.boards.render_parquet import render_parquet
+from harness.boards.statistics import render_statistics
 from harness.records.files import write_bytes
 
 
@@ -44,7 +45,7 @@ def build(
 
 
 def write(board: Board, results_folder: Path, definition: Definition | None = None) -> list[Path]:
-    """Write the five files, each whole or not at all; returns their paths, Markdown first."""
+    """Write the six files, each whole or not at all; returns their paths, Markdown first."""
     definition = definition or load_definition()
     contents = {
         "md": render_markdown(board.page).encode(),
@@ -58,6 +59,9 @@ def write(board: Board, results_folder: Path, definition: Definition | None = No
         path = results_folder / f"leaderboard.{suffix}"
         write_bytes(path, content)
         paths.append(path)
+    curves = [curve for section in board.page.sections for curve in section.curves]
+    paths.append(results_folder / "statistics.json")
+    write_bytes(paths[-1], render_statistics(board.rows, board.page.across, curves).encode())
     return paths
 
 

@@ -116,7 +116,7 @@ def collect(results_folder: Path) -> Records:
     rows = []
     for entry in plan["rows"]:
         runs = tuple(_read_run(results_folder, planned, fits) for planned in entry["runs"])
-        rows.append(Row(_flat(plan, entry, runs), runs))
+        rows.append(Row(flat_row(plan, entry, runs), runs))
     return Records(plan, tuple(rows), _hosts(rows))
 
 
@@ -173,7 +173,7 @@ def _check_score(metrics: Mapping[str, Any], outcomes: Outcomes) -> None:
         )
 
 
-def _flat(
+def flat_row(
     plan: Mapping[str, Any], entry: Mapping[str, Any], runs: tuple[Run, ...]
 ) -> dict[str, Any]:
     flat: dict[str, Any] = dict.fromkeys(KEYS)

@@ -40,7 +40,7 @@ class Definition(BaseModel):
     runtime_columns: tuple[str, ...] = Field(
         default=("fit", "runtime", "device", "dtype", "score_delta", "agreement", "parity",
          "latency_p50_ms", "latency_p90_ms", "throughput_per_s", "peak_share", "peak_memory_mb",
-         "energy_j_per_1000", "size_mb", "disturbed_share", "pareto"),
+         "energy_j_per_1000", "size_mb", "disturbed_share"),
         min_length=1,
     )  # fmt: skip
     board_columns: tuple[str, ...] = Field(

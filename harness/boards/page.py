@@ -13,8 +13,10 @@ from harness.boards import wording
 from harness.boards.across import Across, across_sentences, across_table, across_tasks
 from harness.boards.collect import Records
 from harness.boards.columns import COLUMNS, Cell, Header, fit_name
+from harness.boards.curves import LearningCurve, curve_table, learning_curves
 from harness.boards.definition import Definition
 from harness.boards.explorer import Explorer, build_explorer, shown
+from harness.boards.fronts import AXES
 from harness.boards.headlines import headline
 from harness.boards.pictures import Picture, over_tasks
 from harness.boards.rank import fit_key
@@ -24,6 +26,8 @@ Flat = Mapping[str, Any]
 
 #: fits that are compared over all tasks: wins are counted for every pair of them
 MOST_ACROSS = 1000
+#: Rows of a front that are named in a line of text
+MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,12 @@ class Section:
     headline: str
     fits: Table
     runtimes: Table
+    #: for each cost the rows that no other beats on score and on that cost, cheapest first
+    trade_offs: list[Fact]
     limits: list[Fact]
+    #: where there are several training sizes: tables above are of the largest, these of all
+    curves: list[LearningCurve]
+    curve_table: Table | None
     #: the ranked flat rows for charts: one a fit, and all of them; models that only guess are
     #: left out where there are others, for they would squeeze the rest into a corner
     fit_rows: list[Flat]
@@ -89,7 +98,9 @@ def build_page(
     task_names = {
         task: wording.clean(plan["tasks"].get(task, {}).get("name") or task) for task in tasks
     }
-    fits = first_rows(rows)
+    curves = learning_curves(records, rows)
+    main = largest_training(rows)
+    fits = first_rows(main)
     across = None
     if len(tasks) > 1 and len(fits) <= MOST_ACROSS:
         across = across_tasks(fits, tasks, definition.rank_by)
@@ -103,7 +114,15 @@ def build_page(
         summary=across_table(across, names, task_names) if across else None,
         summary_notes=across_sentences(across, names) if across else [],
         sections=[
-            _section(plan, rows, task, name, names, definition) for task, name in task_names.items()
+            _section(
+                plan,
+                [row for row in main if row["task"] == task],
+                [curve for curve in curves if curve.row["task"] == task],
+                name,
+                names,
+                definition,
+            )
+            for task, name in task_names.items()
         ],
         problems=_problems(rows, names, task_names),
         limits=[
@@ -137,6 +156,15 @@ def first_rows(rows: Sequence[Flat]) -> list[Flat]:
     return list(found.values())
 
 
+def largest_training(rows: Sequence[Flat]) -> list[Flat]:
+    """Rows of each task's largest training size; all rows where a task has one size only."""
+    largest: dict[str, int] = {}
+    for row in rows:
+        size = row.get("train_budget") or 0
+        largest[row["task"]] = max(size, largest.get(row["task"], 0))
+    return [row for row in rows if (row.get("train_budget") or 0) == largest[row["task"]]]
+
+
 def _table(
     caption: str, keys: Sequence[str], rows: Sequence[Flat], names: Mapping[str, str]
 ) -> Table:
@@ -154,13 +182,13 @@ def _table(
 
 def _section(
     plan: Mapping[str, Any],
-    rows: Sequence[Flat],
-    task: str,
+    of_task: Sequence[Flat],
+    curves: list[LearningCurve],
     title: str,
     names: Mapping[str, str],
     definition: Definition,
 ) -> Section:
-    of_task = [row for row in rows if row["task"] == task]
+    task = of_task[0]["task"]
     fits = [row for row in first_rows(of_task) if row["score"] is not None]
     scored = [row for row in of_task if row["score"] is not None]
     guessing = _guessing(plan)
@@ -170,10 +198,30 @@ def _section(
         headline=headline(fits, title, names, guessing, definition.rank_by),
         fits=_table(f"Fits on {title}", definition.fit_columns, fits, names),
         runtimes=_table(f"Runtimes on {title}", definition.runtime_columns, scored, names),
+        trade_offs=_trade_offs(scored, names),
         limits=_task_limits(plan["tasks"].get(task, {}), of_task),
+        curves=curves,
+        curve_table=curve_table(curves, names),
         fit_rows=[row for row in fits if row["model"] not in guessing] or fits,
         rows=[row for row in scored if row["model"] not in guessing] or scored,
     )
+
+
+def _trade_offs(rows: Sequence[Flat], names: Mapping[str, str]) -> list[Fact]:
+    facts = []
+    for axis, key in AXES.items():
+        front = [row for row in rows if axis in (row.get("pareto") or ())]
+        front.sort(key=lambda row: (row[key], -row["score"]))
+        parts = [
+            f"{fit_name(row, names)} in {row['runtime']} ({wording.score(row['score'])}, "
+            f"{COLUMNS[key].cell(row, names).text})"
+            for row in front[:MOST_NAMED]
+        ]
+        if len(front) > MOST_NAMED:
+            parts.append(f"and {len(front) - MOST_NAMED} more")
+        if parts:
+            facts.append(Fact(COLUMNS[key].header, "; ".join(parts)))
+    return facts
 
 
 def _task_limits(task: Mapping[str, Any], rows: Sequence[Flat]) -> list[Fact]:
@@ -324,11 +372,17 @@ def _problems(
     for row in bad:
         runtime = f"{row['runtime']} {row['dtype'] or ''}".strip()
         texts = (
-            task_names[row["task"]], fit_name(row, names), runtime, row["status"],
+            task_names[row["task"]], _sized(row, names), runtime, row["status"],
             wording.clean(row["reason"] or "no reason recorded"),
         )  # fmt: skip
         lines.append([Cell(text, text) for text in texts])
     return Table("Rows without a complete result", headers, lines)
+
+
+def _sized(row: Flat, names: Mapping[str, str]) -> str:
+    """A fit's name, with its training size where there are several."""
+    size = row.get("train_budget")
+    return fit_name(row, names) + (f", {size:,} examples" if size else "")
 
 
 def _licences(

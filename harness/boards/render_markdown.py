@@ -69,6 +69,12 @@ def _section(section: Section) -> Iterator[str]:
         yield from table_lines(section.fits)
         yield from ("### Runtimes", "")
         yield from table_lines(section.runtimes)
+        if section.trade_offs:
+            yield from ("Best trade-offs: no other row scores higher and costs no more.", "")
+            yield from _facts(section.trade_offs)
+        if section.curve_table:
+            yield from ("### Score by training size", "")
+            yield from table_lines(section.curve_table)
     else:
         yield from ("No fit has a score yet.", "")
     yield from ("Limits:", "")

@@ -23,6 +23,8 @@ def print_board(page: Page, console: Console) -> None:
         if section.fits.rows:
             _print_table(section.fits, console)
             _print_table(section.runtimes, console)
+        if section.curve_table:
+            _print_table(section.curve_table, console)
     if page.summary:
         console.print()
         _print_table(page.summary, console)

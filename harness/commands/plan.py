@@ -13,7 +13,7 @@ from harness.printable import printable
 from harness.records.store import Store, status_of
 
 #: what of a run the table shows
-COLUMNS = ("model", "task", "recipe", "seed", "runtime", "fit", "run")
+COLUMNS = ("model", "task", "train", "recipe", "seed", "runtime", "fit", "run")
 
 
 def show_plan(args: argparse.Namespace) -> int:
@@ -28,10 +28,11 @@ def show_plan(args: argparse.Namespace) -> int:
     from rich.text import Text
 
     table = Table(title=Text(printable(f"Plan of {plan.loaded.path}")), title_justify="left")
-    for name in COLUMNS:
+    columns = [name for name in COLUMNS if name != "train" or _has_curves(rows)]
+    for name in columns:
         table.add_column(name)
     for row in rows:
-        table.add_row(*(Text(printable(row[name])) for name in COLUMNS))
+        table.add_row(*(Text(printable(row[name])) for name in columns))
     Console().print(table)
     left = sum(row["run"] == "to do" for row in rows)
     print(f"{len(plan.fits)} fits, {len(rows)} runs, {left} to do")
@@ -43,6 +44,7 @@ def _rows(plan: Plan, store: Store) -> Iterator[dict[str, Any]]:
         facts = {
             "model": fit.model.id,
             "task": fit.task.id,
+            "train": fit.spec["task"]["budget"]["train"] or "all",
             "recipe": fit.spec["recipe"],
             "framework": fit.spec["framework"],
             "device": fit.spec["device"],
@@ -60,6 +62,14 @@ def _rows(plan: Plan, store: Store) -> Iterator[dict[str, Any]]:
                 "row_id": run.row_id,
                 "run": _state(store.run(run.run_id)),
             }
+
+
+def _has_curves(rows: list[dict[str, Any]]) -> bool:
+    """Whether some task is learned from training sets of several sizes."""
+    sizes: dict[str, set[Any]] = {}
+    for row in rows:
+        sizes.setdefault(row["task"], set()).add(row["train"])
+    return any(len(values) > 1 for values in sizes.values())
 
 
 def _state(record: Any) -> str:

@@ -24,7 +24,7 @@ from harness.execute.conduct import fit_only
 from harness.execute.preflight import preflight
 from harness.execute.report import make_reporter
 from harness.execute.walk import Walker
-from harness.plan import Fit, Plan, make_plan
+from harness.plan import Fit, Plan, make_plan, training_sizes
 from harness.records.files import write_json
 from harness.records.store import Store, status_of
 from harness.sources import default_cache
@@ -110,6 +110,9 @@ def _entries(plan: Plan, space: dict[Any, Any]) -> list[Entry]:
                 "settings": source.settings | source.settings_by_task.get(key[1], {}),
                 "settings_by_task": {},  # a trial's settings override those of the suite
             }
+            sizes = training_sizes(fit.task, source, plan.options.full)
+            if len(sizes) > 1:  # settings are chosen on all the data that there will be
+                update["budget"] = source.budget | {"train": sizes[-1]}
             found[key] = source.model_copy(update=update)
     return list(found.values())
 

@@ -28,7 +28,9 @@ class Reporter(Protocol):
 
 def label(fit: Fit, run: Run | None = None) -> str:
     spec = fit.spec
-    text = f"{fit.model.id} {spec['recipe']} on {fit.task.id}, seed {spec['seed']}"
+    size = next((run.row["train_budget"] for run in fit.runs if "train_budget" in run.row), None)
+    task = fit.task.id if size is None else f"{size:,} examples of {fit.task.id}"
+    text = f"{fit.model.id} {spec['recipe']} on {task}, seed {spec['seed']}"
     return f"{text} in {run.row['runtime']}" if run else text
 
 

@@ -105,7 +105,7 @@ def input_lengths(encoded: Encoded, examples: int) -> tuple[np.ndarray | None, s
     tokens, texts = encoded.inputs.get("input_ids"), encoded.inputs.get("text")
     if isinstance(tokens, Ragged):
         sizes, unit = tokens.lengths, "tokens"
-    elif texts is not None:
+    elif isinstance(texts, np.ndarray):
         words = (text.split() if isinstance(text, str) else text for text in texts)
         sizes, unit = np.fromiter((len(list(w)) for w in words), np.int64, len(encoded)), "words"
     else:
