@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         _export,
         _fetch,
         _tune,
+        _time,
         _doctor,
         _digest,
         _schema,
@@ -480,6 +481,48 @@ def tune(args: argparse.Namespace) -> int:
     from harness.commands.tune import tune_suite
 
     return tune_suite(args)
+
+
+def _time(commands: Any) -> None:
+    parser = _command(
+        commands, "time", "measure one fitted model on demand: latency, throughput, arrival rate",
+        "harness time 3f2a --launches 5 --scenario single-stream", time_one,
+    )  # fmt: skip
+    parser.add_argument(
+        "target", metavar="RUN_OR_ARTIFACT",
+        help="a run_id or row_id (or its beginning), the folder of a fitted artifact, or `noop` "
+        "for the harness itself",
+    )  # fmt: skip
+    parser.add_argument(
+        "--scenario", action="append", choices=("single-stream", "offline", "server"),
+        help="repeat for more (default: single-stream and offline)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--launches", type=_positive, default=3, metavar="N", help="fresh processes (default: 3)"
+    )
+    parser.add_argument("--threads", type=_positive, metavar="N", help="default: the run's")
+    parser.add_argument("--runtime", metavar="NAME", help="default: the run's")
+    parser.add_argument("--device", metavar="NAME", help="default: the run's, else cpu")
+    parser.add_argument(
+        "--latency-bound-ms", type=float, metavar="X", help="of the server scenario (default: 100)"
+    )
+    parser.add_argument("--inputs", type=Path, metavar="FILE", help="prepared inputs (.npz)")
+    parser.add_argument(
+        "--record", action="store_true", help="keep the launches as measurements of the run"
+    )
+
+
+def time_one(args: argparse.Namespace) -> int:
+    from harness.commands.time import time_artifact
+
+    args.scenario = list(dict.fromkeys(args.scenario or ("single-stream", "offline")))
+    return time_artifact(args)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
+    return int(text)
 
 
 def _doctor(commands: Any) -> None:

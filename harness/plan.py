@@ -59,6 +59,7 @@ class Run:
     row: dict[str, Any]
     spec: dict[str, Any]
     timed: bool
+    launches: int = 1  # fresh processes that time it, if it is timed
 
 
 @dataclass(frozen=True)
@@ -271,13 +272,14 @@ class _RunTemplate:
     row_id: str
     spec: dict[str, Any]  # without the fit's id and the seed
     run_id: OpenDigest
+    launches: int
 
     def add_to(self, fit: Fit, timed: bool) -> None:
         seed = fit.spec["seed"]
         run_id = self.run_id(fit_id=fit.fit_id, seed=seed)
         if all(run.run_id != run_id for run in fit.runs):
             spec = self.spec | {"fit_id": fit.fit_id, "seed": seed, "row": self.row}
-            fit.runs.append(Run(run_id, self.row_id, self.row, spec, timed))
+            fit.runs.append(Run(run_id, self.row_id, self.row, spec, timed, self.launches))
 
 
 def _family(
@@ -354,6 +356,7 @@ def _run_templates(
 ) -> list[_RunTemplate]:
     spec, model, task = family.spec, family.model, family.task
     templates = []
+    launches = loaded.suite.timing.launches if entry.launches is None else entry.launches
     # The fit's own runtime always comes first: it is what the others are compared with.
     for name in dict.fromkeys((backend.runtime, *entry.runtimes)):
         runtime = registry.runtimes.get(name, where)
@@ -389,7 +392,7 @@ def _run_templates(
             },
         }
         run_id = OpenDigest(run_spec, ("fit_id", "seed"))
-        templates.append(_RunTemplate(row, digest(row), run_spec, run_id))
+        templates.append(_RunTemplate(row, digest(row), run_spec, run_id, launches))
     return templates
 
 

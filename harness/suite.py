@@ -282,6 +282,9 @@ class Entry(_Strict):
     runtimes: tuple[str, ...] = Field((), description="default: the framework's own")
     devices: tuple[str, ...] = Field((), description="default: the suite's")
     seeds: tuple[Seed, ...] = Field((), description="default: the suite's")
+    launches: int | None = Field(
+        None, ge=0, description="fresh processes per timed run; default: `timing.launches`"
+    )
     settings: dict[str, Any] = Field(default_factory=dict, description="see `Settings`")
     settings_by_task: dict[str, dict[str, Any]] = Field(default_factory=dict)
     max_length: int | None = Field(None, gt=0, description="overrides the task's")
@@ -293,7 +296,7 @@ class Entry(_Strict):
 class Timing(_Strict):
     """How runs are timed. Limits are there so that a suite ends."""
 
-    launches: int = Field(1, ge=0, description="fresh processes per timed run; 0: no timing")
+    launches: int = Field(3, ge=0, description="fresh processes per timed run; 0: no timing")
     seeds: Literal["first", "all"] = Field(
         "first", description="time each row's first seed, or all of them"
     )
@@ -309,6 +312,12 @@ class Timing(_Strict):
     max_seconds: float = Field(4.0, gt=0, description="of sampling latency, per launch")
     batch_sizes: tuple[int, ...] = Field((8, 32), description="the throughput sweep")
     sweep_seconds: float = Field(1.0, gt=0, description="per batch size, at least")
+    latency_bound_ms: float = Field(
+        100.0, gt=0, description="of the server scenario: what queries may take, once scheduled"
+    )
+    latency_percentile: float = Field(
+        0.99, gt=0, lt=1, description="of the server scenario: the share that holds the bound"
+    )
 
 
 class Limits(_Strict):

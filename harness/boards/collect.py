@@ -18,6 +18,7 @@ from harness.boards import model_facts
 from harness.boards.outcomes import Damaged, Outcomes, read_outcomes, stack
 from harness.errors import RequestError
 from harness.records.files import SCHEMA_VERSION, read_json
+from harness.stats.launches import launch_interval
 from harness.stats.seeds import score_interval
 
 #: Metrics that a row shows, mean over its seeds; which of them exist depends on the task type
@@ -42,6 +43,8 @@ KEYS = (
     "score_delta_low", "score_delta_high", "gap_to_best", "p_vs_best", "reason", "examples",
     "validation_score", "train_examples", "train_available", "examples_available",
     "truncated_share", "overlap_share", "launches", *model_facts.KEYS,
+    "latency_p50_low_ms", "latency_p50_high_ms", "throughput_low_per_s", "throughput_high_per_s",
+    "first_answer_seconds", "steady", "timing_verdict",
     # what `choose` asks of a row, on a page too, where there is no plan
     "task_type", "model_kind", "model_name",
     "train_budget", "resolution", "pareto",
@@ -273,7 +276,9 @@ def _timings(good: list[Run]) -> dict[str, Any]:
     if not launches:
         return {"host_id": _first(run.fit.get("host_id") for run in good)}
     host_id = min(launches, key=lambda name: (-len(launches[name]), name))
-    timings = launches[host_id]
+    # keys of an older version mean something else; a record without one is of the first
+    newest = max(t.get("timing_version", 1) for t in launches[host_id])
+    timings = [t for t in launches[host_id] if t.get("timing_version", 1) == newest]
     found: dict[str, Any] = {"host_id": host_id, "launches": len(timings)}
     for key in (
         "latency_p50_ms", "latency_p90_ms", "latency_p99_ms",
@@ -283,6 +288,28 @@ def _timings(good: list[Run]) -> dict[str, Any]:
         # a percentile that some launches cannot carry is not carried by the row
         found[key] = statistics.median(values) if len(values) == len(timings) else None
     found["energy_basis"] = _first(t.get("energy_basis") for t in timings)
+    return found | _over_launches(timings)
+
+
+def _over_launches(timings: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """What launches say together: intervals by `launch_interval` (two launches at least), whether
+    all were steady and VALID, and the median cold start."""
+    found: dict[str, Any] = {}
+    for key, low, high in (
+        ("latency_p50_ms", "latency_p50_low_ms", "latency_p50_high_ms"),
+        ("throughput_per_s", "throughput_low_per_s", "throughput_high_per_s"),
+    ):
+        values = [t[key] for t in timings if t.get(key) is not None]
+        interval = launch_interval(values) if len(values) == len(timings) else None
+        found[low], found[high] = (interval.low, interval.high) if interval else (None, None)
+    starts = [t["first_answer_seconds"] for t in timings if t.get("first_answer_seconds")]
+    found["first_answer_seconds"] = statistics.median(starts) if starts else None
+    steady = [t["steady"] for t in timings if "steady" in t]
+    found["steady"] = all(steady) if steady else None
+    verdicts = [t["verdict"] for t in timings if "verdict" in t]
+    found["timing_verdict"] = (
+        None if not verdicts else "VALID" if set(verdicts) == {"VALID"} else "INVALID"
+    )
     return found
 
 

@@ -127,9 +127,8 @@ def _complete(plan: Plan, fit: Fit, place: Place, walker: Walker) -> bool:
         return False
     if status(record) != "ok":
         return True
-    launches = plan.loaded.suite.timing.launches
     return all(
-        walker.done(place.store.run(run.run_id)) and not launches_left(place, launches, run)
+        walker.done(place.store.run(run.run_id)) and not launches_left(place, run)
         for run in fit.runs
     )
 

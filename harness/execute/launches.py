@@ -16,7 +16,7 @@ from harness.execute.environment import thread_environment
 from harness.execute.groups import Group
 from harness.execute.process import StageFailed, log_tail
 from harness.measure import memory_watch
-from harness.measure.launch import UNSUPPORTED
+from harness.measure.launch import TIMING_VERSION, UNSUPPORTED
 from harness.measure.waiting import wait
 from harness.records.files import read_json, write_json
 from harness.records.store import Store
@@ -43,6 +43,12 @@ def next_measurement(store: Store, run_id: str, host_id: str) -> Path:
     if target.exists():
         shutil.rmtree(target)
     return target
+
+
+def is_current(measurement: Path) -> bool:
+    """False for a timing whose keys meant something else; a failed launch is current."""
+    timing = read_json(measurement / "timing.json")
+    return timing is None or timing.get("timing_version", 1) == TIMING_VERSION
 
 
 def time_run(

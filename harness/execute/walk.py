@@ -19,7 +19,7 @@ from harness import registry
 from harness.errors import DiskTrouble, RequestError
 from harness.execute.base import Assignment, Outcome, Place
 from harness.execute.devices import Devices
-from harness.execute.launches import next_measurement, time_run
+from harness.execute.launches import is_current, next_measurement, time_run
 from harness.execute.memory import limit_bytes
 from harness.execute.process import Bounds, StageFailed, WorkerProcess
 from harness.execute.report import Reporter, label
@@ -115,7 +115,7 @@ class Walker:
 
     def launches(self, assignment: Assignment, run: Run) -> int:
         """Timing launches still to be made for a run on this host."""
-        return launches_left(self.place, assignment.timing.launches, run)
+        return launches_left(self.place, run)
 
     def job(self, assignment: Assignment, record: Path, run: Run | None = None) -> Job:
         fit = assignment.fit
@@ -295,15 +295,16 @@ class Walker:
         self.reporter.failed(stage, fit, run, failure.status, failure.reason)
 
 
-def launches_left(place: Place, wanted: int, run: Run) -> int:
+def launches_left(place: Place, run: Run) -> int:
     """Timing launches still to be made for a run on a place's host."""
     record = place.store.run(run.run_id)
     if not run.timed or (is_done(record) and status(record) != "ok"):
         return 0
     here = place.store.measurements(run.run_id, place.machine.host_id)
+    here = [m for m in here if is_current(m)]
     if place.retry:
         here = [m for m in here if (m / "timing.json").is_file()]
-    return max(0, wanted - len(here))
+    return max(0, run.launches - len(here))
 
 
 def failures_of(place: Place, fit: Fit) -> Outcome:

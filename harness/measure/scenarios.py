@@ -10,6 +10,7 @@ from harness.backends.base import Batch, Predictor, lengths_of, pad, sorted_batc
 from harness.measure.blocks import Lazily, Watch
 from harness.measure.latency import Limits, measure_latency
 from harness.measure.percentiles import percentiles
+from harness.measure.server import measure_server
 from harness.measure.throughput import best, measure_throughput
 from harness.tasks.base import Encoded
 
@@ -54,6 +55,22 @@ def offline(
         "throughput_verdict": top.verdict.word if top else None,
         "throughput_verdict_reason": top.verdict.reason if top else "",
     }
+
+
+def server(
+    predictor: Predictor, encoded: Encoded, timing: dict[str, Any], seed: int, watch: Watch
+) -> dict[str, Any]:
+    """The largest rate of arrivals that holds the latency bound."""
+    return measure_server(
+        predictor.predict,
+        _singles(encoded),
+        seed=seed,
+        bound_ms=timing["latency_bound_ms"],
+        percentile=timing["latency_percentile"],
+        seconds=timing["sweep_seconds"],
+        sizes=sizes(encoded),
+        watch=watch,
+    ).as_dict()
 
 
 def limits(timing: dict[str, Any]) -> Limits:
