@@ -96,6 +96,12 @@ def test_timings_are_medians_over_launches_and_p99_stays_null(results: Path) -> 
     assert row["latency_p50_ms"] == pytest.approx(4.4 * 1.01)
     assert row["latency_p99_ms"] is None
     assert (row["launches"], row["host_id"]) == (2, "a1b2c3d4")
+    # two launches, 4.4 and 4.488: t on the logarithms, one degree of freedom (12.706)
+    half = 12.706 * (np.log(1.02) / np.sqrt(2)) / np.sqrt(2)
+    centre = np.log(4.4) + np.log(1.02) / 2
+    assert np.log(row["latency_p50_low_ms"]) == pytest.approx(centre - half, abs=1e-4)
+    assert np.log(row["latency_p50_high_ms"]) == pytest.approx(centre + half, abs=1e-4)
+    assert row["steady"] is None  # records of the first version do not tell
 
 
 def test_failed_missing_and_unsupported_rows_stay_with_their_reason_and_no_score(

@@ -1,0 +1,167 @@
+"""What the measuring engine adds to what it measures: nothing that shows.
+
+The noop part runs with the tests; the parts on MiniLM need its weights and take about two minutes
+(`make bench-speed`). Figures depend on the host; ratios of arms that take turns do not.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.backends.base import ArtifactInfo, Predictor, pad
+from harness.backends.noop import NoopRuntime
+from harness.data.arrays import save_encoded
+from harness.execute.launches import interleaved, launch, specification
+from harness.measure.blocks import Draw
+from harness.measure.latency import Limits, measure_latency
+from harness.measure.loadgen import System, run_test
+from harness.stats.launches import launch_ratio
+from harness.suite import Timing
+from tests import tiny_models
+from tests.benchmarks.processes import THREADS
+
+#: pairs of blocks for the comparison inside one process
+PAIRS = int(os.environ.get("BENCH_PAIRS", "40"))
+LAUNCHES = int(os.environ.get("BENCH_LAUNCHES", "6"))
+QUERIES = 24
+
+
+def test_a_noop_query_takes_five_microseconds_at_most():
+    """By LoadGen's clock, which starts before our code and ends after it; best of three tests,
+    as neighbours only ever add."""
+    predictor = NoopRuntime().load(Path(), Path(), device="cpu", threads=1)
+    encoded = tiny_models.tokens([5 + i % 20 for i in range(1024)])
+    inputs = [pad(encoded, np.array([i])) for i in range(len(encoded))]
+    found = [
+        measure_latency(
+            predictor.predict, inputs, seed=1, limits=Limits(400, 400, 4)
+        ).loadgen_p50_ms
+        for _ in range(3)
+    ]
+    assert min(ms for ms in found if ms is not None) <= 0.005
+
+
+def exported(prepared: Any, folder: Path) -> Path:
+    """MiniLM with an untrained head, exported: artifact/ and onnx/ in ``folder``, inputs beside."""
+    from harness.backends.torch.backend import TorchBackend
+    from harness.backends.torch.export import export_onnx
+    from harness.suite import Settings
+
+    settings = Settings(epochs=0.05).model_dump() | {"fit_dtype": "float32"}
+    artifact = folder / "artifact"
+    artifact.mkdir()
+    request = prepared.fine_tune("torch", settings, artifact, THREADS)
+    assert isinstance(request.info, ArtifactInfo)
+    TorchBackend().fit(request, lambda *_: None)
+    export_onnx(artifact, folder / "onnx")
+    save_encoded(folder / "inputs.npz", prepared.encoded["test"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def minilm(request, tmp_path_factory) -> Path:
+    return exported(request.getfixturevalue("topics"), tmp_path_factory.mktemp("minilm"))
+
+
+def load(folder: Path) -> Predictor:
+    from harness.backends.onnxruntime.float32 import OnnxRuntime
+
+    return OnnxRuntime().load(folder / "artifact", folder / "onnx", device="cpu", threads=THREADS)
+
+
+@pytest.mark.benchmark_speed
+def test_our_path_and_a_bare_loop_agree_within_a_percent_in_one_process(minilm, topics, capsys):
+    """The same inputs in the same order; one block ours, one block bare, who is first taking
+    turns. The ratio of a pair is free of the host's drift; the median of all pairs counts."""
+    predictor, encoded = load(minilm), topics.encoded["test"]
+    inputs = [pad(encoded, np.array([i])) for i in range(len(encoded))]
+    lengths = np.array([batch["input_ids"].shape[1] for batch in inputs])
+    draw = Draw(np.arange(len(inputs)), lengths, QUERIES, seed=1)
+
+    def bare(chosen: list[int]) -> list[float]:
+        times = []
+        for index in chosen:
+            start = time.perf_counter_ns()
+            predictor.predict(inputs[index])
+            times.append((time.perf_counter_ns() - start) / 1e6)
+        return times
+
+    def ours(chosen: list[int]) -> list[float]:
+        times: list[float] = []
+
+        def answer(index: int) -> None:
+            item = inputs[chosen[index]]
+            start = time.perf_counter_ns()
+            predictor.predict(item)
+            times.append((time.perf_counter_ns() - start) / 1e6)
+
+        run_test(
+            System(answer), len(chosen), scenario="SingleStream",
+            settings={"performance_issue_unique": True, "min_query_count": len(chosen),
+                      "max_query_count": len(chosen)},
+        )  # fmt: skip
+        return times
+
+    for index in range(20):
+        predictor.predict(inputs[index])
+    arms = {"ours": ours, "bare": bare}
+    samples: dict[str, list[float]] = {"ours": [], "bare": []}
+    ratios = []
+    for pair in range(PAIRS):
+        chosen = draw.block()
+        medians = {}
+        for name in ("ours", "bare") if pair % 2 == 0 else ("bare", "ours"):
+            predictor.predict(inputs[chosen[0]])
+            times = arms[name](chosen)
+            samples[name] += times
+            medians[name] = statistics.median(times)
+        ratios.append(medians["ours"] / medians["bare"])
+    with capsys.disabled():
+        print(
+            f"\nours {statistics.median(samples['ours']):.3f} ms, bare "
+            f"{statistics.median(samples['bare']):.3f} ms, median of {PAIRS} pairs' ratios "
+            f"{statistics.median(ratios):.4f}"
+        )
+    assert abs(statistics.median(ratios) - 1) < 0.01
+
+
+@pytest.mark.benchmark_speed
+def test_launches_of_our_path_and_of_a_bare_loop_are_equivalent_within_five_percent(
+    minilm, tmp_path, capsys
+):
+    """Fresh processes in turns (ABBA); the ratio of the arms' geometric means."""
+    import subprocess
+    import sys
+
+    timing = Timing(batch_sizes=(8,), sweep_seconds=0.1, max_seconds=3.0)
+    spec = specification(
+        runtime="onnxruntime", artifact=minilm / "artifact", exports=minilm / "onnx",
+        inputs=minilm / "inputs.npz", device="cpu", threads=THREADS, timing=timing, seed=1,
+        scenarios=["single-stream"],
+    )  # fmt: skip
+    count = iter(range(1000))
+
+    def ours() -> float:
+        place = tmp_path / f"launch-{next(count)}"
+        return launch(spec, tmp_path / "spec.json", place, tmp_path / "log")["latency_p50_ms"]
+
+    def bare() -> float:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.benchmarks.bare_loop", minilm, str(THREADS)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return float(done.stdout)
+
+    a, b = interleaved(ours, bare, LAUNCHES)
+    ratio = launch_ratio(b, a)
+    assert ratio is not None
+    with capsys.disabled():
+        print(f"\nours {a}\nbare {b}\nratio {ratio.ratio:.3f} ({ratio.low:.3f}..{ratio.high:.3f})")
+    assert abs(ratio.ratio - 1) < 0.05
