@@ -519,12 +519,6 @@ def time_one(args: argparse.Namespace) -> int:
     return time_artifact(args)
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
-    return int(text)
-
-
 def _doctor(commands: Any) -> None:
     _command(
         commands, "doctor", "say what works here, what can be measured, and what disturbs",
