@@ -46,13 +46,8 @@ test: $(VENV)/.dev-$(EXTRA)
 test-slow: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-<<<<<<< HEAD
-# 200 kills at random instants of a small suite (about 25 minutes on 2 cores), and 12,000 generated
-# suites and data files (about 10).
-=======
-# 200 kills at random instants of a small suite: about 25 minutes on 2 cores. The same thing timed
-# twice, 50 times over: about ten more.
->>>>>>> 8797e25 (What timings mean: docs/measuring.md; overhead and A/A proofs; intervals over launches in rows)
+# 200 kills at random instants of a small suite (about 25 minutes on 2 cores), 12,000 generated
+# suites and data files (about 10), and the same thing timed twice, 50 times over (about 10).
 chaos: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python -m pytest -m chaos -s $(ARGS)
 
