@@ -69,7 +69,8 @@ def test_boards_records_and_the_index_are_served(port: int, results: Path) -> No
     "target",
     [
         "/../secret.json", "/%2e%2e/secret.json", "/demo/..%2f..%2fsecret.json",
-        "/demo/%2e%2e/%2e%2e/secret.json", "//secret.json", "/demo//leaderboard.csv",
+        "/demo/%2e%2e/%2e%2e/secret.json", "/%252e%252e/secret.json",
+        "//secret.json", "/demo//leaderboard.csv",
         "/demo\\..\\..\\secret.json", "/demo/%5c..%5csecret.json", "/demo/leaderboard.csv%00.html",
         "/demo/out.json", "/demo/away/secret.json", "/demo/.hidden.json", "/demo/./leaderboard.csv",
         "/demo/", "/demo", "/demo/runs/", "/demo/folder.json", "/demo/weights.safetensors",
