@@ -17,7 +17,7 @@ from harness.choose.answer import decide, decisions
 from harness.choose.evidence import select
 from harness.choose.gather import gather
 from harness.choose.question import Question
-from tests.browser import evaluate
+from tests.chromium import evaluate
 from tests.records import write_results
 
 SCRIPT = Path(harness.choose.__file__).with_name("choose.js")
