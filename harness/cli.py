@@ -339,11 +339,16 @@ def baseline(args: argparse.Namespace) -> int:
 def _history(commands: Any) -> None:
     parser = _command(
         commands, "history", "follow a suite's records over the commits that changed them, and say "
-        "when something moved", "harness history nlp --page history.html", history,
+        "when something moved", "harness history nlp --page results/nlp/history.html", history,
     )  # fmt: skip
     parser.add_argument("suite", metavar="SUITE", help="a suite's name in the results folder")
     parser.add_argument("--last", type=_positive, default=200, metavar="N", help="commits at most")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="write a page with the series")
+    parser.add_argument(
+        "--page",
+        type=Path,
+        metavar="FILE",
+        help="write a page with the series; the index links results/SUITE/history.html",
+    )
 
 
 def history(args: argparse.Namespace) -> int:

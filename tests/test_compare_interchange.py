@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.boards.board import render
 from harness.compare.interchange import to_smaller_is_better
 from harness.compare.sides import read_side
 from harness.stats.steps import steps
@@ -107,9 +108,11 @@ def test_history_finds_the_commit_that_moved_a_row(
         git(tmp_path, "commit", "-qm", f"records {i}")
         head = ["git", "rev-parse", "HEAD"]
         commits.append(subprocess.check_output(head, cwd=tmp_path, text=True).strip())
-    answer = harness("history", "demo", "--json", "--page", "h.html")
+    render(records)
+    answer = harness("history", "demo", "--json", "--page", "results/demo/history.html")
     assert answer.status == 0, answer.err
     moved = [s for s in json.loads(answer.out) if s["steps"]]
     assert [(s["metric"], s["commits"][s["steps"][0]]) for s in moved] == [("score", commits[3])]
-    page = (tmp_path / "h.html").read_text()
+    assert 'href="demo/history.html"' in (tmp_path / "results" / "index.html").read_text()
+    page = (records / "history.html").read_text()
     assert commits[3][:10] in page and page.count("<svg") > 10

@@ -83,6 +83,9 @@ def test_a_second_run_does_nothing_and_is_quick(smoke: Smoke) -> None:
     again = smoke.call("run", "smoke")
     assert again.status == 0 and "0 runs made, 4 were there already" in again.out
     assert records(smoke) == before
+    written = [*smoke.results.glob("leaderboard.*"), smoke.results / "statistics.json"]
+    assert len(written) == 6
+    assert all(f"{path.parent.name}/{path.name}\n" in again.out for path in written)
     # The quickest of three: what is claimed of the program, not of a busy machine.
     assert min(again.seconds, *(smoke.call("run", "smoke").seconds for _ in range(2))) < 5
 

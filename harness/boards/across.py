@@ -229,8 +229,10 @@ def across_sentences(found: Across, names: Mapping[str, str]) -> list[str]:
         return ["No fit is complete on every task, so none is ranked over all of them."]
     says = [
         f"{len(ranked)} of {len(found.standings)} fits are complete on all {len(found.tasks)} "
-        "tasks and ranked among each other; the others are shown with what they have."
-    ]
+        "tasks and ranked among each other"
+        + ("; the others are shown with what they have." if len(ranked) < len(found.standings)
+           else ".")
+    ]  # fmt: skip
     if found.critical is None:
         says.append(f"Critical difference: {found.critical_reason}.")
         return says

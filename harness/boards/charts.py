@@ -155,47 +155,53 @@ def heat_map(order: Sequence[str]) -> Spec:
     }  # fmt: skip
 
 
-def learning_curves() -> Spec:
-    """Score by training size: rows of ``label``, ``examples``, ``score``, ``low``, ``high`` and
-    ``kind`` (``measured`` or ``fitted``)."""
-    x = {"field": "examples", "type": "quantitative", "title": "training examples",
-         "scale": {"type": "log", "nice": False, "padding": 16}}  # fmt: skip
+def learning_curves(labels: Sequence[str], sizes: Sequence[int] = ()) -> Spec:
+    """Score by training size: rows of ``label``, ``examples``, ``place``, ``score``, ``low``,
+    ``high`` and ``kind``: ``measured``, ``fitted`` (lines with bands) or ``expected`` (hollow).
+
+    ``place`` is ``examples``, moved a little where points of several fits would hide each other.
+    ``labels``: all of them, in order; ``sizes``: to mark on the axis.
+    """
+    x = {
+        "field": "place", "type": "quantitative", "title": "training examples",
+        "scale": {"type": "log", "nice": False, "padding": 16},
+        "axis": {"format": ",", "grid": False, "labelOverlap": True,
+                 **({"values": list(sizes)} if sizes else {})},
+    }  # fmt: skip
     y = {"field": "score", **_SCORE_AXIS}
-    tone = {"field": "label", "type": "nominal", "title": "fit"}
-    seen = [{"filter": "datum.kind !== 'fitted'"}]
+    # one domain for colour and shape makes one legend of them; points tell whose a dashed line is
+    tone = {
+        "field": "label", "type": "nominal", "title": None, "scale": {"domain": list(labels)},
+        "legend": {"orient": "bottom", "columns": 1, "labelLimit": 300, "symbolSize": 90,
+                   "symbolOpacity": 1},
+    }  # fmt: skip
+    dashes = {**tone, "legend": None}
+    low_high = {"y": {"field": "low", **_SCORE_AXIS}, "y2": {"field": "high"}}
+    tooltip = [
+        {"field": "label", "title": "fit"},
+        {"field": "kind", "title": "score is"},
+        {"field": "examples", "title": "training examples", "format": ","},
+        {"field": "score", "title": "score", "format": ".3f"},
+        {"field": "low", "title": "95% low", "format": ".3f"},
+        {"field": "high", "title": "95% high", "format": ".3f"},
+    ]
+
+    def layer(kind: str, mark: Spec, **encoding: Any) -> Spec:
+        only = [{"filter": f"datum.kind === '{kind}'"}]
+        return {"transform": only, "mark": mark, "encoding": {"x": x, "color": tone, **encoding}}
+
+    seen = {"y": y, "shape": tone, "tooltip": tooltip}
     return {
         **_frame("Score by number of training examples; lines are fitted power laws"),
         "height": 340,
         "layer": [
-            {
-                "transform": [{"filter": "datum.kind === 'fitted'"}],
-                "mark": {"type": "line", "opacity": 0.7},
-                "encoding": {"x": x, "y": y, "color": tone, "strokeDash": tone},
-            },
-            {
-                "transform": seen,
-                "mark": {"type": "rule", "opacity": 0.5},
-                "encoding": {
-                    "x": x, "y": {"field": "low", **_SCORE_AXIS}, "y2": {"field": "high"},
-                    "color": tone,
-                },
-            },
-            {
-                "transform": seen,
-                "mark": {"type": "point", "filled": True, "size": 70},
-                "encoding": {
-                    "x": x, "y": y, "color": tone, "shape": tone,
-                    "tooltip": [
-                        {"field": "label", "title": "fit"},
-                        {"field": "examples", "title": "training examples", "format": ","},
-                        {"field": "score", "title": "score", "format": ".3f"},
-                        {"field": "low", "title": "95% low", "format": ".3f"},
-                        {"field": "high", "title": "95% high", "format": ".3f"},
-                    ],
-                },
-            },
+            layer("fitted", {"type": "area", "opacity": 0.13}, **low_high),
+            layer("fitted", {"type": "line", "opacity": 0.8}, y=y, strokeDash=dashes),
+            layer("measured", {"type": "rule", "opacity": 0.7}, **low_high),
+            layer("expected", {"type": "point", "filled": False, "size": 70}, **seen),
+            layer("measured", {"type": "point", "filled": True, "size": 80, "opacity": 1}, **seen),
         ],
-    }  # fmt: skip
+    }
 
 
 def rank_chart(critical: bool = False) -> Spec:

@@ -14,6 +14,9 @@ from harness.boards import wording
 from harness.boards.render_html import policy, render_template, template_text
 from harness.records.files import read_json, write_bytes
 
+#: where `harness history --page` writes so that the index links it
+HISTORY = "history.html"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -54,6 +57,8 @@ def entries(results: Path) -> list[Entry]:
             for suffix in ("html", "md", "csv", "json", "parquet")
             if (folder / f"leaderboard.{suffix}").is_file()
         ]
+        if (folder / HISTORY).is_file():
+            links.append(("history", f"{quote(folder.name)}/{HISTORY}"))
         found.append(
             Entry(
                 folder.name,

@@ -18,7 +18,7 @@ from harness.boards.definition import Definition
 from harness.boards.explorer import Explorer, build_explorer, shown
 from harness.boards.fronts import AXES
 from harness.boards.headlines import headline
-from harness.boards.pictures import Picture, over_tasks
+from harness.boards.pictures import Picture, of_curves, over_tasks
 from harness.boards.rank import fit_key
 from harness.boards.table import Table
 
@@ -68,7 +68,8 @@ class Page:
     description: str
     hosts: list[Fact]
     reading: list[Fact]
-    #: systems over all tasks (its data, its table, and what it lets one say); None for one task
+    #: systems over all tasks (its data, its table, and what it lets one say); None for one task,
+    #: and where there are too many, which the notes say
     across: Across | None
     summary: Table | None
     summary_notes: list[str]
@@ -81,7 +82,7 @@ class Page:
     names: Mapping[str, str]
     #: every row, to sort and filter and open
     explorer: Explorer
-    #: pictures over all tasks; those of single tasks are made of ``explorer``
+    #: over all tasks, and learning curves; others of single tasks are made of ``explorer``
     pictures: list[Picture]
 
 
@@ -101,9 +102,27 @@ def build_page(
     curves = learning_curves(records, rows)
     main = largest_training(rows)
     fits = first_rows(main)
-    across = None
-    if len(tasks) > 1 and len(fits) <= MOST_ACROSS:
+    across: Across | None = None
+    notes: list[str] = []
+    if len(tasks) > 1 and len(fits) > MOST_ACROSS:
+        notes = [
+            f"The comparison over tasks is left out: it counts wins for every pair of fits, and "
+            f"{len(fits):,} fits on single tasks are more than {MOST_ACROSS:,}."
+        ]
+    elif len(tasks) > 1:
         across = across_tasks(fits, tasks, definition.rank_by)
+        notes = across_sentences(across, names)
+    sections = [
+        _section(
+            plan,
+            [row for row in main if row["task"] == task],
+            [curve for curve in curves if curve.row["task"] == task],
+            name,
+            names,
+            definition,
+        )
+        for task, name in task_names.items()
+    ]
     suite_title = wording.clean(plan.get("title") or plan["suite"])
     return Page(
         title=definition.title.replace("{title}", suite_title),
@@ -112,18 +131,8 @@ def build_page(
         reading=_reading(rows, definition),
         across=across,
         summary=across_table(across, names, task_names) if across else None,
-        summary_notes=across_sentences(across, names) if across else [],
-        sections=[
-            _section(
-                plan,
-                [row for row in main if row["task"] == task],
-                [curve for curve in curves if curve.row["task"] == task],
-                name,
-                names,
-                definition,
-            )
-            for task, name in task_names.items()
-        ],
+        summary_notes=notes,
+        sections=sections,
         problems=_problems(rows, names, task_names),
         limits=[
             Fact(wording.clean(key).replace("_", " "), wording.clean(value))
@@ -140,8 +149,23 @@ def build_page(
             frozenset(_guessing(plan)),
             total,
         ),
-        pictures=over_tasks(across, names) if across else [],
+        pictures=[
+            *(over_tasks(across, names) if across else []),
+            *_curve_pictures(sections, names, _guessing(plan)),
+        ],
     )
+
+
+def _curve_pictures(
+    sections: Sequence[Section], names: Mapping[str, str], guessing: set[str]
+) -> list[Picture]:
+    """Learning curves of each task; without models that only guess, which squeeze the others."""
+    found = []
+    for number, section in enumerate(sections, 1):
+        curves = [curve for curve in section.curves if curve.row["model"] not in guessing]
+        curves = curves or section.curves
+        found += of_curves(number, section.task, section.title, curves, names)
+    return found
 
 
 def _guessing(plan: Mapping[str, Any]) -> set[str]:

@@ -11,14 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from harness.boards import charts
 from harness.boards.assets import HOW_TO_INSTALL
 from harness.boards.columns import fit_name
+from harness.boards.curves import size_of
 from harness.errors import RequestError
 
 if TYPE_CHECKING:
     from harness.boards.across import Across
+    from harness.boards.curves import LearningCurve
     from harness.boards.page import Page
+    from harness.stats.paired import Difference
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Picture:
     caption: str
     spec: charts.Spec
     values: list[dict[str, Any]] = field(default_factory=list)
+    #: the task in whose section of the page it stands; empty where it is about all of them
+    task: str = ""
 
 
 def of_board(page: Page) -> list[Picture]:
@@ -92,6 +99,69 @@ def over_tasks(across: Across, names: Mapping[str, str]) -> list[Picture]:
                 "fit on the left scores higher; a tie counts half.", charts.heat_map(labels), wins),
         Picture("ranks", "Mean rank over all tasks", said, standing, ranks),
     ]  # fmt: skip
+
+
+#: curves in a picture: as many as there are shapes that one can tell apart
+_MOST_CURVES = 8
+#: points of a fitted line, evenly spaced on the axis
+_LINE_POINTS = 32
+
+
+def of_curves(
+    number: int, task: str, title: str, curves: Sequence[LearningCurve], names: Mapping[str, str]
+) -> list[Picture]:
+    """The learning curves of one task, the best fits first; ``number``: the task's place."""
+    drawn = curves[:_MOST_CURVES]
+    sizes = sorted({size_of(row) for c in drawn for row in c.rows if row["score"] is not None})
+    if len(sizes) < 2:
+        return []
+    values: list[dict[str, Any]] = []
+    for place, curve in enumerate(drawn):
+        # a little apart, so that intervals of one size stand side by side
+        aside = (sizes[-1] / sizes[0]) ** (0.007 * (place - (len(drawn) - 1) / 2))
+        values += _curve_values(curve, fit_name(curve.row, names), aside)
+    said = (
+        "Filled points with 95% intervals are measured. Lines are power laws fitted through "
+        "them, bands their 95% intervals; hollow points are what they expect of twice the data."
+    )
+    if len(curves) > len(drawn):
+        said += f" The first {len(drawn)} of {len(curves)} fits; the table has all."
+    expected = {row["examples"] for row in values if row["kind"] == "expected"}
+    labels = list(dict.fromkeys(row["label"] for row in values))
+    spec = charts.learning_curves(labels, sorted({*sizes, *expected}))
+    key = f"{number}-{_file_name(task)}-curves"
+    return [Picture(key, f"Score by training size: {title}", said, spec, values, task)]
+
+
+def _curve_values(curve: LearningCurve, label: str, aside: float) -> list[dict[str, Any]]:
+    values = [
+        {
+            "label": label, "kind": "measured", "examples": size_of(row),
+            "place": size_of(row) * aside, "score": row["score"],
+            "low": row["score_low"], "high": row["score_high"],
+        }
+        for row in curve.rows
+        if row["status"] == "ok" and row["score"] is not None
+    ]  # fmt: skip
+    if curve.law is None or curve.doubled is None:
+        return values
+    double, expected = curve.doubled
+    line = np.geomspace(values[0]["examples"], double, _LINE_POINTS)
+    for size, found in [(float(n), curve.law.predict(float(n))) for n in line]:
+        values.append(_of_law(label, "fitted", size, size, found))
+    values.append(_of_law(label, "expected", double, double * aside, expected))
+    return values
+
+
+def _of_law(
+    label: str, kind: str, examples: float, place: float, found: Difference
+) -> dict[str, Any]:
+    """A law may say more than 1 or less than 0 where it is hardly determined; no score does."""
+    score, low, high = (round(min(max(x, 0.0), 1.0), 5) for x in found)
+    return {
+        "label": label, "kind": kind, "examples": examples, "place": place, "score": score,
+        "low": low, "high": high,
+    }  # fmt: skip
 
 
 def write(page: Page, folder: Path) -> list[Path]:

@@ -40,9 +40,10 @@ def _lines(page: Page) -> Iterator[str]:
     yield from _facts(page.reading, separator=" ")
     yield from ("Measured on:", "")
     yield from _facts(page.hosts) if page.hosts else ("- no host recorded", "")
-    if page.summary:
+    if page.summary_notes:
         yield from ("## Over all tasks", "")
-        yield from table_lines(page.summary)
+        if page.summary:
+            yield from table_lines(page.summary)
         yield from (f"- {escape(note)}" for note in page.summary_notes)
         yield ""
     for section in page.sections:

@@ -20,14 +20,18 @@ def print_board(page: Page, console: Console) -> None:
     for section in page.sections:
         console.print()
         console.print(Text(section.headline))
+        for fact in section.limits:
+            if fact.label == "resolution":
+                console.print(Text(f"resolution: {fact.text}", style="dim"))
         if section.fits.rows:
             _print_table(section.fits, console)
             _print_table(section.runtimes, console)
         if section.curve_table:
             _print_table(section.curve_table, console)
-    if page.summary:
+    if page.summary_notes:
         console.print()
-        _print_table(page.summary, console)
+        if page.summary:
+            _print_table(page.summary, console)
         for note in page.summary_notes:
             console.print(Text(note, style="dim"))
     if page.problems:

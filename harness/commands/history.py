@@ -7,6 +7,7 @@ import json
 import sys
 from dataclasses import asdict
 
+from harness.boards.index import HISTORY, write_index
 from harness.compare.history import collect_history, page, step_text
 from harness.errors import RequestError
 from harness.records.files import write_bytes
@@ -23,6 +24,8 @@ def show_history(args: argparse.Namespace) -> int:
         ) from None
     if args.page is not None:
         write_bytes(args.page, page(args.suite, found).encode())
+        if args.page.resolve() == (args.results / args.suite / HISTORY).resolve():
+            write_index(args.results)  # which links it
     if args.json:
         print(json.dumps([asdict(series) for series in found], indent=2))
         return 0

@@ -40,11 +40,11 @@ def run_suite(args: argparse.Namespace) -> int:
             plan, outcome = execute(plan, place, executor, reporter)
     finally:
         reporter.close()
-    render(store.folder, None, quiet=args.json)
+    written = render(store.folder, None, quiet=args.json)
     if args.json:
         print(json.dumps(_summary(store, outcome), indent=2))
     else:
-        _say(store, outcome, time.monotonic() - start)
+        _say(written, outcome, time.monotonic() - start)
     for tracker in trackers:
         _mirror(tracker, store, quiet=args.json)
     return outcome.exit_status
@@ -79,7 +79,7 @@ def _summary(store: Store, outcome: Outcome) -> dict[str, object]:
     }
 
 
-def _say(store: Store, outcome: Outcome, seconds: float) -> None:
+def _say(written: list[Path], outcome: Outcome, seconds: float) -> None:
     """The closing summary: what was done, what failed, where everything lies."""
     out = sys.stdout
     failed = [entry for entry in outcome.bad if entry[1] not in ("unsupported", "skipped")]
@@ -93,6 +93,5 @@ def _say(store: Store, outcome: Outcome, seconds: float) -> None:
         print(printable(f"  {status}: {what}: {reason}"), file=out)
     if failed:
         print("  they are not tried again without --retry", file=out)
-    folder: Path = store.folder
-    for name in ("leaderboard.md", "leaderboard.html", "leaderboard.csv", "leaderboard.json"):
-        print(f"  {folder / name}", file=out)
+    for path in written:
+        print(f"  {path}", file=out)

@@ -110,21 +110,30 @@ def page(suite: str, history: list[Series]) -> str:
 
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8>",
+        "<meta name=viewport content='width=device-width, initial-scale=1'>",
         f"<title>History of {escape(suite)}</title>",
-        "<style>body{font:16px system-ui,sans-serif;max-width:60rem;margin:2rem auto;"
-        "padding:0 1rem;color-scheme:light dark}svg{width:100%;height:5rem}"
-        "polyline{fill:none;stroke:currentColor}line{stroke:#c33}h2{font-size:1.05rem}</style>",
+        "<style>:root{color-scheme:light dark}body{font:16px system-ui,sans-serif;max-width:60rem;"
+        "margin:2rem auto;padding:0 1rem}svg{width:100%;height:5rem}p{margin:.2rem 0}"
+        "polyline{fill:none;stroke:currentColor}line{stroke:#d44;stroke-dasharray:6 4}"
+        "h2{font-size:1.05rem;margin:1.6rem 0 .3rem;overflow-wrap:anywhere}</style>",
         f"<h1>History of {escape(suite)}</h1>",
-        "<p>One point a commit, oldest first. Red lines mark where the level moved (PELT). "
-        "Times are drawn apart for each host.</p>",
+        "<p>One point a commit, oldest first; each picture fills its own range. Dashed lines mark "
+        "where the level moved (PELT). Times are drawn apart for each host.</p>",
     ]
     ordered = sorted(history, key=lambda s: (not s.steps, s.row, s.metric))
     for series in ordered:
         host = f" on {series.host}" if series.host else ""
         title = f"{series.row}: {series.metric.replace('_', ' ')}{host}"
-        parts.append(f"<h2>{escape(wording.clean(title))}</h2>{_chart(series, title)}")
+        parts.append(
+            f"<h2>{escape(wording.clean(title))}</h2>{_chart(series, title)}<p>{_span(series)}</p>"
+        )
         parts += [f"<p>{escape(step_text(series, at))}</p>" for at in series.steps]
     return "\n".join(parts) + "\n"
+
+
+def _span(series: Series) -> str:
+    low, high = (wording.significant(f(series.values)) for f in (min, max))
+    return f"{len(series.values)} commits, {low} to {high}"
 
 
 def _chart(series: Series, title: str) -> str:
@@ -143,11 +152,7 @@ def _chart(series: Series, title: str) -> str:
     lines = "".join(
         f'<line x1="{x(at - 0.5)}" x2="{x(at - 0.5)}" y1="0" y2="100"/>' for at in series.steps
     )
-    label = escape(
-        f"{wording.clean(title)}, {len(series.values)} commits, "
-        f"{wording.significant(low)} to {wording.significant(high)}",
-        quote=True,
-    )
+    label = escape(f"{wording.clean(title)}, {_span(series)}", quote=True)
     assert math.isfinite(span)
     return (
         f'<svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" aria-label="{label}">'

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,17 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from harness.boards.board import render
 from harness.boards.definition import Definition, load_definition
 from harness.boards.flat import write_flat
 from harness.boards.render_html import render_html
 from tests.browser.conftest import HOSTILE, Open
+from tests.curve_suite import MODELS, SIZES, write_curve_suite
 from tests.flat_rows import flat_rows
 
 BODY = "#board tbody tr"
+#: curves in a picture: models that only guess are left out
+DRAWN = len(MODELS) - 1
 
 
 def column(page: Any, header: str) -> list[str]:
@@ -227,4 +232,30 @@ def test_five_thousand_rows_are_usable(tmp_path: Path, opened: Open) -> None:
     first = column(page, "p50, ms")
     assert time.monotonic() - start < 5
     assert len(first) == 50 and float(first[0]) <= float(first[1])
+    assert found.complaints == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_learning_curves_and_mean_ranks_are_drawn_and_answer_to_the_pointer(
+    tmp_path: Path, opened: Open, width: int, scheme: str
+) -> None:
+    folder = write_curve_suite(tmp_path)
+    render(folder)
+    found = opened(folder / "leaderboard.html", width, color_scheme=scheme)
+    page = found.page
+    curves = page.locator("section[aria-labelledby=task-1] [data-picture]")
+    expect(curves).to_have_attribute("data-drawn", re.compile(r"\d+"))
+    bands, lines = (curves.locator(f".mark-{kind} path").count() for kind in ("area", "line"))
+    assert (bands, lines) == (DRAWN, DRAWN)
+    measured = curves.locator("path[aria-label*='score is: measured']")
+    assert measured.count() == DRAWN * len(SIZES)
+    shapes = {measured.nth(i).get_attribute("d") for i in range(0, measured.count(), len(SIZES))}
+    assert len(shapes) == DRAWN  # told apart without colour
+    measured.first.hover(force=True)
+    tip = page.locator("#vg-tooltip-element").inner_text()
+    assert all(word in tip for word in ("training examples", "95% low", "measured"))
+    assert (
+        page.locator("[data-picture][aria-label='Mean rank over all tasks'] svg.marks").count() == 1
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert found.complaints == []
