@@ -40,6 +40,7 @@ def flat_rows(count: int, tasks: int = 4, seed: int = 0) -> pa.Table:
         "score_high": score + 0.02,
         "seeds": np.ones(count, int),
         "seeds_ok": np.ones(count, int),
+        "train_budget": pa.nulls(count, pa.int64()),
         "schema_version": np.ones(count, int),
     }
     texts = {"host_id", "fit_dtype", "energy_basis", "weights_licence", "data_licence", "reason"}

@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from harness.boards import charts, page, pictures
-from harness.boards.board import Board, build
+from harness.boards.board import Board, build, render
 from harness.boards.definition import Definition
+from harness.boards.flat import page_of, read_rows
 from harness.boards.render_html import render_html
 from harness.boards.render_markdown import render_markdown
 from harness.boards.terminal import print_board
@@ -102,6 +103,16 @@ def test_a_size_without_a_score_is_not_drawn_and_one_size_is_no_curve(board: Boa
     assert [row["examples"] for row in picture.values] == [400, 1600]
     lone = type(curve)([broken.rows[0], curve.rows[1]], None, "one size")
     assert pictures.of_curves(1, "news", "News", [lone], board.page.names) == []
+
+
+def test_flat_rows_of_several_sizes_render_without_their_records(folder: Path) -> None:
+    render(folder)
+    shown = page_of(read_rows(folder / "leaderboard.parquet"), Definition(), "curves")
+    table = shown.sections[0].curve_table
+    assert table is not None
+    assert table.rows[0][-1].text == "no curve: a size has no outcomes"
+    picture = next(picture for picture in shown.pictures if picture.task)
+    assert {row["kind"] for row in picture.values} == {"measured"}
 
 
 def test_every_tasks_resolution_stands_on_the_console(board: Board) -> None:

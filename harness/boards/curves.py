@@ -76,7 +76,9 @@ def learning_curves(records: Records, ranked_rows: Sequence[Flat]) -> list[Learn
             continue
         flats = [sizes[size] for size in sorted(sizes)]
         good = [flat for flat in flats if flat["status"] == "ok" and flat["score"] is not None]
-        law = _law([by_id[flat["row_id"]] for flat in good], good)
+        # flat rows from elsewhere come without records
+        rows = [by_id[flat["row_id"]] for flat in good if flat["row_id"] in by_id]
+        law = _law(rows, good)
         known = isinstance(law, PowerLaw)
         curves.append(
             LearningCurve(flats, law if known else None, "" if known else str(law))  # type: ignore[arg-type]
@@ -86,8 +88,8 @@ def learning_curves(records: Records, ranked_rows: Sequence[Flat]) -> list[Learn
 
 def _law(rows: Sequence[Row], flats: Sequence[Flat]) -> PowerLaw | str:
     outcomes = [found for row in rows if (found := row.outcomes()) is not None and len(found)]
-    if len(outcomes) != len(rows) or not rows:
-        return "no size is complete" if not rows else "a size has no outcomes"
+    if len(outcomes) != len(flats) or not flats:
+        return "no size is complete" if not flats else "a size has no outcomes"
     sizes = np.array([size_of(flat) for flat in flats], float)
     scores = np.array([flat["score"] for flat in flats], float)
     return power_law(sizes, scores, _draws(_joined(outcomes)))

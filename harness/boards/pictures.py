@@ -113,7 +113,7 @@ def of_curves(
     """The learning curves of one task, the best fits first; ``number``: the task's place."""
     drawn = curves[:_MOST_CURVES]
     sizes = sorted({size_of(row) for c in drawn for row in c.rows if row["score"] is not None})
-    if len(sizes) < 2:
+    if len(sizes) < 2 or sizes[0] < 1:
         return []
     values: list[dict[str, Any]] = []
     for place, curve in enumerate(drawn):
