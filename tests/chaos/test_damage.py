@@ -143,12 +143,16 @@ def test_devices_that_are_not_there_are_named(copy: Path) -> None:
     assert answer.status == 2 and "write cpu, cuda:0" in answer.err
 
 
+#: bytes, enough for the records and the board with its page of two megabytes
+SMALL_DISK = 8 << 20
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
+    """A file system of `SMALL_DISK` bytes."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", str(folder)]
     if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("mounting a small file system needs root")
     yield folder
@@ -163,7 +167,7 @@ def test_a_full_disk_loses_nothing_and_says_so(
 ) -> None:
     write_small(tmp_path)
     filler = small_disk / "filler"
-    filler.write_bytes(bytes(1_048_576 - 4096 - free))
+    filler.write_bytes(bytes(SMALL_DISK - 4096 - free))
     places = {"results": tmp_path / "results", "cache": tmp_path / "cache"} | {which: small_disk}
     arguments = ("--results", str(places["results"]))
     answer = run(tmp_path, *arguments, cache=places["cache"])
