@@ -229,14 +229,26 @@ def abba(launches: int) -> str:
     return "".join("AB" if turn % 2 == 0 else "BA" for turn in range(launches))
 
 
+def few_launches(launches: int) -> str | None:
+    """What to say of a comparison with so few launches an arm; None: they are enough."""
+    if launches >= COMPARED_LAUNCHES:
+        return None
+    return (
+        f"{launches} launches an arm are fewer than {COMPARED_LAUNCHES}: with {COMPARED_LAUNCHES}, "
+        "two equal things still differ by over 1% more often than not"
+    )
+
+
 def interleaved(
     a: Callable[[], T], b: Callable[[], T], launches: int = COMPARED_LAUNCHES
 ) -> tuple[list[T], list[T]]:
     """Launch two arms in turns (`abba`); what each launch gave, arm by arm, in order.
 
     ``a`` and ``b`` make one launch each, for example ``lambda: launch(spec, ...)``; what they
-    raise ends the comparison.
+    raise ends the comparison. ValueError with fewer than `COMPARED_LAUNCHES` an arm.
     """
+    if few := few_launches(launches):
+        raise ValueError(few)
     results: dict[str, list[T]] = {"A": [], "B": []}
     for arm in abba(launches):
         results[arm].append(a() if arm == "A" else b())

@@ -23,6 +23,7 @@ from harness.compare.sides import Side, SideRow, read_side, suites_in
 from harness.compare.speed import WORSE, speed_change
 from harness.errors import RequestError
 from harness.execute.environment import thread_environment
+from harness.execute.launches import few_launches
 from harness.measure.waiting import wait
 from harness.records.files import read_json, write_json
 from harness.suite import Timing
@@ -61,6 +62,8 @@ def rerun(
     Copies of the records go to ``scratch/base`` and ``scratch/head``; the originals stay as they
     are. Raises `RequestError` where an artifact is not in the cache, or a launch fails.
     """
+    if few := few_launches(launches):
+        say(f"note: {few}")
     session = secrets.token_hex(6)
     placed = []
     for (side, folder, arm), name in ((base, "base"), (head, "head")):

@@ -1,36 +1,62 @@
 """The plain loop that the engine is compared with: no LoadGen, no blocks, nothing of ours but the
-loaded model and its inputs. ``python -m tests.benchmarks.bare_loop FOLDER THREADS`` prints the
-median in ms over the first 400 inputs in the order that a permutation of seed 1 gives."""
+loaded model and its inputs. ``python -m tests.benchmarks.bare_loop FOLDER THREADS SAMPLES`` prints
+the median in ms over at least that many inputs: those that a launch of seed 1 draws, block by
+block, so that whatever differs is not the inputs."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-threads = int(sys.argv[2])
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[_name] = str(threads)
+if __name__ == "__main__":
+    for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[_name] = sys.argv[2]
 
-import statistics  # noqa: E402
-import time  # noqa: E402
-from pathlib import Path  # noqa: E402
+import statistics
+import time
+from pathlib import Path
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from harness.backends.base import pad  # noqa: E402
-from harness.backends.onnxruntime.float32 import OnnxRuntime  # noqa: E402
-from harness.data.arrays import load_encoded  # noqa: E402
+from harness.backends.base import lengths_of, pad
+from harness.data.arrays import load_encoded
+from harness.measure.blocks import Draw
+from harness.measure.latency import MIN_QUERIES, _parted
 
-folder = Path(sys.argv[1])
-encoded = load_encoded(folder / "inputs.npz")
-predictor = OnnxRuntime().load(folder / "artifact", folder / "onnx", device="cpu", threads=threads)
-order = np.random.default_rng(1).permutation(len(encoded))[:400]
-inputs = [pad(encoded, np.array([i])) for i in order]
-for item in inputs[:30]:
-    predictor.predict(item)
-times = []
-for item in inputs:
-    start = time.perf_counter_ns()
-    predictor.predict(item)
-    times.append((time.perf_counter_ns() - start) / 1e6)
-print(statistics.median(times))
+SEED = 1
+
+
+def drawn(lengths: np.ndarray, samples: int) -> tuple[list[int], list[int]]:
+    """Inputs to warm up with, and inputs to time, as `harness.measure.latency.measure_latency`
+    parts and draws them where a query takes over 2.5 ms (a block of `MIN_QUERIES` then)."""
+    warming, measured = _parted(lengths.tolist(), SEED)
+    draw = Draw(measured, lengths, MIN_QUERIES, SEED)
+    if not set(warming) & set(measured.tolist()):
+        draw.block()  # there it is spent on the look for cached answers
+    timed: list[int] = []
+    while len(timed) < samples:
+        timed += draw.block()
+    return warming, timed
+
+
+def main(folder: Path, threads: int, samples: int) -> None:
+    from harness.backends.onnxruntime.float32 import OnnxRuntime
+
+    encoded = load_encoded(folder / "inputs.npz")
+    predictor = OnnxRuntime().load(
+        folder / "artifact", folder / "onnx", device="cpu", threads=threads
+    )
+    warming, timed = drawn(lengths_of(encoded), samples)
+    for index in warming:
+        predictor.predict(pad(encoded, np.array([index])))
+    inputs = [pad(encoded, np.array([index])) for index in timed]
+    times = []
+    for item in inputs:
+        start = time.perf_counter_ns()
+        predictor.predict(item)
+        times.append((time.perf_counter_ns() - start) / 1e6)
+    print(statistics.median(times))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

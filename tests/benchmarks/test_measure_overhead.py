@@ -25,12 +25,15 @@ from harness.measure.loadgen import System, run_test
 from harness.stats.launches import launch_ratio
 from harness.suite import Timing
 from tests import tiny_models
+from tests.benchmarks import bare_loop
 from tests.benchmarks.processes import THREADS
 
 #: pairs of blocks for the comparison inside one process
 PAIRS = int(os.environ.get("BENCH_PAIRS", "40"))
 LAUNCHES = int(os.environ.get("BENCH_LAUNCHES", "6"))
 QUERIES = 24
+#: of a launch; a block has `MIN_QUERIES` as long as a query takes over 2.5 ms
+SAMPLES = 400
 
 
 def test_a_noop_query_takes_five_microseconds_at_most():
@@ -46,6 +49,29 @@ def test_a_noop_query_takes_five_microseconds_at_most():
         for _ in range(3)
     ]
     assert min(ms for ms in found if ms is not None) <= 0.005
+
+
+def test_the_bare_loop_times_the_inputs_of_a_launch_block_by_block():
+    lengths = np.array([5 + i * 7 % 60 for i in range(300)])
+    called: list[int] = []
+
+    def slow(index: int) -> None:
+        called.append(index)
+        time.sleep(0.003)  # a block has the fewest queries from 2.5 ms on
+
+    measure_latency(
+        slow, range(300), seed=bare_loop.SEED, limits=Limits(72, 72, 9),
+        shapes=lengths.tolist(), sizes=lengths,
+    )  # fmt: skip
+    warming, timed = bare_loop.drawn(lengths, 72)
+    assert set(called) >= set(warming) and not set(warming) & set(timed)
+    spare, blocks = warming[0], []
+    for begin in range(len(called) - 6 * 13, len(called), 13):
+        assert called[begin] == spare  # untimed, before each block
+        blocks += sorted(called[begin + 1 : begin + 13])  # LoadGen has an order of its own
+    parts = [sorted(timed[begin : begin + 12]) for begin in range(0, 72, 12)]
+    assert blocks == [index for part in parts for index in part]
+    assert len(set(timed)) == 72
 
 
 def exported(prepared: Any, folder: Path) -> Path:
@@ -136,11 +162,13 @@ def test_our_path_and_a_bare_loop_agree_within_a_percent_in_one_process(minilm, 
 def test_launches_of_our_path_and_of_a_bare_loop_are_equivalent_within_five_percent(
     minilm, tmp_path, capsys
 ):
-    """Fresh processes in turns (ABBA); the ratio of the arms' geometric means."""
+    """Fresh processes in turns (ABBA), the same inputs in the same blocks; the ratio of the arms'
+    geometric means."""
     import subprocess
     import sys
 
-    timing = Timing(batch_sizes=(8,), sweep_seconds=0.1, max_seconds=3.0)
+    # as many samples in both arms: stopping early would leave ours with other inputs
+    timing = Timing(min_samples=SAMPLES, max_samples=SAMPLES)
     spec = specification(
         runtime="onnxruntime", artifact=minilm / "artifact", exports=minilm / "onnx",
         inputs=minilm / "inputs.npz", device="cpu", threads=THREADS, timing=timing, seed=1,
@@ -154,7 +182,8 @@ def test_launches_of_our_path_and_of_a_bare_loop_are_equivalent_within_five_perc
 
     def bare() -> float:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.benchmarks.bare_loop", minilm, str(THREADS)],
+            [sys.executable, "-m", "tests.benchmarks.bare_loop", minilm, str(THREADS),
+             str(SAMPLES)],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         return float(done.stdout)
