@@ -5,9 +5,9 @@
 MiniLM from the checkpoint folder of suite `nlp`, batch 1, 32 tokens, 2 threads, float32, PyTorch.
 A round launches every arm forth and back (A B C C B A), so three rounds are six launches an arm.
 The peer runs by its own defaults (ten seconds of calls), but for at least as many samples as the
-others take. It draws its token ids itself and repeats them; the others go through 1,024 inputs of the
-same length. It lives in an environment of its own outside the repository (``--venv``), made here
-where it is missing: it needs older libraries than ours. Exit status 1: a bound was missed.
+others take. It draws its token ids itself and repeats them; the others go through 1,024 inputs of
+the same length. It lives in an environment of its own outside the repository (``--venv``), made
+here where it is missing: it needs older libraries than ours. Exit status 1: a bound was missed.
 """
 
 from __future__ import annotations
