@@ -152,9 +152,16 @@ def _run(commands: Any) -> None:
         help="the only devices to use (default: all)",
     )  # fmt: skip
     parser.add_argument(
-        "--executor", default="local", metavar="NAME", help="where to work (default: local)"
+        "--executor", default="local", metavar="NAME",
+        help="where to work: local (default), or ray, a Ray cluster",
+    )  # fmt: skip
+    parser.add_argument(
+        "--address", default="", metavar="HOST:PORT", help="of the cluster (--executor ray)"
     )
-    parser.add_argument("--address", default="", help="of the executor's cluster")
+    parser.add_argument(
+        "--store", default="", metavar="URL",
+        help="where the cluster's nodes share what fits made: file:///folder, s3://..., gs://...",
+    )  # fmt: skip
     parser.add_argument(
         "--track", action="append", default=[], metavar="NAME:URI",
         help="mirror the runs in a tracking server, for example mlflow:http://127.0.0.1:5000",

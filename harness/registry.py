@@ -64,6 +64,11 @@ tasks = Registry("harness.tasks", "task type")
 backends = Registry("harness.backends", "framework")
 runtimes = Registry("harness.runtimes", "runtime")
 executors = Registry(
-    "harness.executors", "executor", {"local": "harness.execute.local:LocalExecutor"}
+    "harness.executors",
+    "executor",
+    {
+        "local": "harness.execute.local:LocalExecutor",
+        "ray": "harness.execute.ray:RayExecutor",
+    },
 )
 derivations = Registry("harness.derivations", "data derivation")

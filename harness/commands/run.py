@@ -31,7 +31,7 @@ def run_suite(args: argparse.Namespace) -> int:
     reporter = make_reporter()
     try:
         place = Place(store, cache, this_machine(), args.retry)
-        options = ExecutorOptions(args.jobs, args.devices, args.address)
+        options = ExecutorOptions(args.jobs, args.devices, args.address, args.store)
         kind = registry.executors.get(args.executor, "--executor")
         with disk_told(place), kind(place, reporter, options) as executor:
             set_damaged_aside(plan, place, reporter)

@@ -91,6 +91,7 @@ class ExecutorOptions:
     jobs: int | None = None  # fits at a time, at most
     devices: tuple[str, ...] = ()  # the only ones to use: cpu, cuda:0, cuda:1, ...; empty: all
     address: str = ""  # of a cluster
+    store: str = ""  # URL where hosts share what fits made; empty: each keeps its own
 
 
 @dataclass

@@ -1,0 +1,261 @@
+"""``--executor ray --address HOST:PORT``: assignments as tasks of a Ray cluster (extra ``ray``).
+
+A task works one assignment on one node: in a scratch folder of that node, from what this side has
+of its records, and hands the record files back. Only this side writes into the results folder,
+the status last, so a node that is lost in mid-task leaves nothing behind, and the task is made anew
+elsewhere. Nodes keep caches of their own (``HARNESS_CACHE`` of the environment in which ``ray
+start`` was called), filled by the same verified downloads; `harness.execute.shared` hands what fits
+made from one to the other. ``path:`` sources must lie at the same place on every node.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from harness.errors import RequestError
+from harness.execute.base import Assignment, Executor, ExecutorOptions, Outcome, Place
+from harness.execute.claims import claim
+from harness.execute.report import Reporter
+from harness.execute.shared import SharedStore
+from harness.execute.walk import Walker
+from harness.plan import Machine
+from harness.records.files import write_bytes
+from harness.records.locks import acquire
+from harness.records.store import Store, is_done
+
+#: how often a task is made anew after its node or its process was lost
+NODE_LOSSES = 3
+#: completes a record, so it is written after all other files of its folder
+_LAST = "status.json"
+
+Files = dict[str, bytes]
+
+
+class RayExecutor(Executor):
+    """Submits all, and writes down what comes back as it comes."""
+
+    name: ClassVar[str] = "ray"
+
+    def __init__(self, place: Place, reporter: Reporter, options: ExecutorOptions) -> None:
+        super().__init__(place, reporter, options)
+        for asked, option in ((options.jobs, "--jobs"), (options.devices, "--devices")):
+            if asked:
+                raise RequestError(
+                    f"{option} bounds this machine; --executor ray takes what the cluster offers: "
+                    "bound that by `ray start --num-cpus N --num-gpus N`"
+                )
+        try:
+            import ray
+        except ImportError:
+            raise RequestError(
+                "--executor ray: needs Ray: pip install 'pretrained-harness[ray]'"
+            ) from None
+        if options.store:
+            SharedStore(options.store).check()
+        self._ray: Any = ray
+        self._ours = not ray.is_initialized()
+        if self._ours:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            try:
+                _answers(options.address)
+                # without an address, a cluster of this machine alone
+                ray.init(
+                    address=options.address or None,
+                    log_to_driver=False,
+                    logging_level=logging.WARNING,
+                )
+            except (OSError, ValueError, RuntimeError) as error:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise RequestError(
+                    f"--executor ray: no cluster at {options.address!r}: {reason}; start one with "
+                    "`ray start --head`, and name it by --address HOST:6379"
+                ) from None
+
+    def work(self, assignments: Sequence[Assignment]) -> Outcome:
+        for assignment in assignments:
+            self._check_room(assignment)
+        outcome = Outcome()
+        held: dict[Any, tuple[Assignment, int]] = {}
+        try:
+            for assignment in assignments:
+                # the records' lock only: the cache's is that of the node which works it
+                lock = acquire(self.place.store.lock(assignment.fit.fit_id), wait=True)
+                assert lock is not None
+                held[self._submit(assignment)] = assignment, lock
+            while held:
+                (ready,), _ = self._ray.wait(list(held), num_returns=1)
+                assignment, lock = held.pop(ready)
+                try:
+                    outcome.add(self._receive(ready, assignment))
+                finally:
+                    os.close(lock)
+        finally:
+            for reference, (_, lock) in held.items():
+                self._ray.cancel(reference, force=True)
+                os.close(lock)
+        return outcome
+
+    def close(self) -> None:
+        if self._ours:
+            self._ray.shutdown()
+
+    def _check_room(self, assignment: Assignment) -> None:
+        """`RequestError` for what no node of the cluster can carry: Ray would wait for ever."""
+        needs = _resources(assignment)
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if any(all(node.get(k, 0) >= v for k, v in needs.items()) for node in nodes):
+            return
+        fit = assignment.fit
+        asked = ", ".join(f"{value:g} {name}" for name, value in needs.items() if value)
+        has = "; ".join(
+            ", ".join(f"{node.get(name, 0):g} {name}" for name in needs) for node in nodes
+        )
+        raise RequestError(
+            f"--executor ray: {fit.model.id} on {fit.task.id} needs {asked}, and no node has that "
+            f"(the nodes: {has}); `threads:` and `limits: {{memory_gb: ...}}` in the suite say "
+            "what a fit takes (`threads: 0` is all cores of this machine)"
+        )
+
+    def _submit(self, assignment: Assignment) -> Any:
+        """The future of one assignment, with what it needs as Ray's resources."""
+        needs = _resources(assignment)
+        remote = self._ray.remote(
+            num_cpus=needs["CPU"],
+            num_gpus=needs["GPU"],
+            memory=needs.get("memory"),
+            max_retries=NODE_LOSSES,
+        )(work_on_node)
+        store = self.place.store
+        return remote.remote(
+            assignment.dumps(),
+            store.suite,
+            self.place.retry,
+            _files_of(store, assignment),
+            self.options.store,
+        )
+
+    def _receive(self, reference: Any, assignment: Assignment) -> Outcome:
+        fit = assignment.fit
+        try:
+            files, facts = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            return _lost(fit.fit_id, f"{type(error.cause).__name__}: {error.cause}")
+        except self._ray.exceptions.RayError as error:
+            return _lost(fit.fit_id, str(error).splitlines()[0])
+        if "request" in facts:
+            raise RequestError(f"on host {facts['host']}: {facts['request']}")
+        write_records(self.place.store, files)
+        self.reporter.note(
+            f"{fit.model.id} {fit.spec['recipe']} on {fit.task.id}: from host {facts['host']}"
+        )
+        return Outcome(facts["done"], facts["kept"], [tuple(bad) for bad in facts["bad"]])
+
+
+def _answers(address: str) -> None:
+    """`OSError` where nothing listens at HOST:PORT, which Ray takes over a minute to say."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=5).close()
+
+
+def _resources(assignment: Assignment) -> dict[str, float]:
+    """What Ray shall set aside: cores, GPUs, and bytes where the suite bounds them."""
+    spec, gigabytes = assignment.fit.spec, assignment.limits.memory_gb
+    needs: dict[str, float] = {
+        "CPU": spec["threads"],
+        "GPU": 1 if spec["device"].startswith("cuda") else 0,
+    }
+    if gigabytes:
+        needs["memory"] = int(gigabytes * 1e9)
+    return needs
+
+
+def _lost(fit_id: str, reason: str) -> Outcome:
+    """No record: the next run of the same command tries again."""
+    return Outcome(bad=[(f"fit {fit_id}", "failed", f"nothing came back from its node: {reason}")])
+
+
+def _folders(store: Store, assignment: Assignment) -> list[Path]:
+    runs = [store.run(run.run_id) for run in assignment.fit.runs]
+    return [store.fit(assignment.fit.fit_id), *runs]
+
+
+def _files_of(store: Store, assignment: Assignment) -> Files:
+    """All record files of an assignment, by their path within the suite's folder."""
+    return {
+        path.relative_to(store.folder).as_posix(): path.read_bytes()
+        for folder in _folders(store, assignment)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def write_records(store: Store, files: Mapping[str, bytes]) -> None:
+    """Record files as a node sent them; records that are complete here stay as they are."""
+    done = {
+        folder for name in files if is_done(folder := store.folder.joinpath(*Path(name).parts[:2]))
+    }
+    for name in sorted(files, key=lambda name: (name.endswith(_LAST), name)):
+        path = store.folder / name
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise RequestError(f"a node sent a record file named {name!r}")
+        new_measurement = "measurements" in path.parts and not path.exists()
+        if store.folder.joinpath(*Path(name).parts[:2]) not in done or new_measurement:
+            write_bytes(path, files[name])
+
+
+def work_on_node(
+    assignment_text: str, suite: str, retry: bool, known: Files, store_url: str
+) -> tuple[Files, dict[str, Any]]:
+    """Runs on a node: (record files, the outcome's facts with the ``host``; its ``request`` is what
+    is wrong with the request, where something is)."""
+    import tempfile
+
+    from harness.execute.report import PlainReporter
+    from harness.measure.host import available_cores, has_gpu, host_id
+    from harness.sources import default_cache
+
+    # Ray hides the GPUs that the task was not given; a host's name tells of all it has
+    given = os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    machine = Machine(host_id(), has_gpu(), available_cores())
+    assignment = Assignment.loads(assignment_text)
+    with tempfile.TemporaryDirectory(prefix="harness-") as scratch:
+        place = Place(Store(Path(scratch), suite), default_cache(), machine, retry)
+        for name, content in known.items():
+            write_bytes(place.store.folder / name, content)
+        held = claim(place, assignment.fit.fit_id, wait=True)
+        assert held is not None
+        walker = Walker(place, PlainReporter(io.StringIO()), given or None)
+        try:
+            outcome = _work_shared(walker, assignment, store_url)
+        except RequestError as error:
+            return {}, {"host": machine.host_id, "request": str(error)}
+        finally:
+            walker.close()
+            held.release()
+            if given is not None:
+                os.environ["CUDA_VISIBLE_DEVICES"] = given
+        facts = {"done": outcome.done, "kept": outcome.kept, "bad": outcome.bad}
+        return _files_of(place.store, assignment), facts | {"host": machine.host_id}
+
+
+def _work_shared(walker: Walker, assignment: Assignment, store_url: str) -> Outcome:
+    """Work it from what other hosts have shared, and share what comes of it."""
+    from harness.stages.fit import fit_is_cached
+
+    if not store_url:
+        return walker.work(assignment)
+    shared, fit_id = SharedStore(store_url), assignment.fit.fit_id
+    folder = walker.job(assignment, Path()).fit_folder
+    if not fit_is_cached(folder):
+        shared.fetch(fit_id, folder)
+    outcome = walker.work(assignment)
+    if fit_is_cached(folder):
+        shared.push(fit_id, folder)
+    return outcome

@@ -1,0 +1,194 @@
+"""A real Ray cluster of three nodes on this machine, one of them killed in mid-run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.commands.context import this_machine
+from harness.errors import RequestError
+from harness.execute.base import Assignment
+from harness.execute.ray import work_on_node, write_records
+from harness.execute.shared import SharedStore
+from harness.plan import Options, make_plan
+from harness.records.files import write_json
+from harness.records.store import Store
+from harness.suite import load_suite
+from tests.chaos.small import damaged, left_over, write_small
+
+NODES = 3
+SEEDS = 3  # of two models
+FITS = 2 * SEEDS
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Any]:
+    """Each node with a cache of its own, as if it were another machine."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    small: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 80 << 20}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # the head works nothing itself: what is killed is never the one that coordinates
+        made = Cluster(initialize_head=True, head_node_args=small | {"num_cpus": 0})
+        made.workers = []  # type: ignore[attr-defined]
+        try:
+            for number in range(NODES):
+                patch.setenv("HARNESS_CACHE", str(tmp_path / f"cache-{number}"))
+                node = made.add_node(num_cpus=1, object_store_memory=80 << 20)
+                made.workers.append(node)  # type: ignore[attr-defined]
+            yield made
+        finally:
+            made.shutdown()
+
+
+def harness_run(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", "run", "small.yaml", *arguments],
+        cwd=folder,
+        env=os.environ | {"HARNESS_CACHE": str(folder / "cache-here")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def begun(cache: Path) -> set[str]:
+    """The fits whose stage has been begun with a cache."""
+    return {path.name.removesuffix("-fit.log") for path in cache.glob("logs/small/*-fit.log")}
+
+
+@pytest.mark.slow
+def test_a_lost_node_loses_no_run_and_makes_none_twice(cluster: Any, tmp_path: Path) -> None:
+    write_small(tmp_path)
+    suite = tmp_path / "small.yaml"
+    suite.write_text(suite.read_text().replace("seeds: [1, 2]", f"seeds: {list(range(SEEDS))}"))
+    ray = ("--executor", "ray", "--address", cluster.address)
+    process = harness_run(tmp_path, *ray, "--store", (tmp_path / "shared").as_uri())
+    lost = tmp_path / "cache-0"
+    deadline = time.monotonic() + 200
+    while not begun(lost) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if process.poll() is not None or not begun(lost):
+        process.kill()
+        pytest.fail(f"the first node was given nothing: {process.communicate()[0]}")
+    cluster.remove_node(cluster.workers[0], allow_graceful=False)
+    cut_off = begun(lost)
+    out, _ = process.communicate(timeout=280)
+    assert process.returncode == 0, out
+    assert f"{FITS} runs made, 0 were there already, 0 failed" in out
+
+    results = tmp_path / "results"
+    for kind in ("runs", "fits"):
+        records = list((results / "small" / kind).iterdir())
+        assert len(records) == FITS
+        for record in records:
+            assert json.loads((record / "status.json").read_text())["status"] == "ok"
+    assert damaged(results) == []
+    assert not list((results / "small").glob("*/*/.*"))  # nothing half-written
+    # what the lost node was at was made by others, and every fit was shared, by what finished it
+    others = begun(tmp_path / "cache-1") | begun(tmp_path / "cache-2")
+    assert cut_off and cut_off <= others
+    shared = {path.stem for path in (tmp_path / "shared/fits").iterdir()}
+    assert shared == {record.name for record in (results / "small/fits").iterdir()}
+    assert left_over(lost) == []
+
+    again = harness_run(tmp_path, *ray)
+    out, _ = again.communicate(timeout=120)
+    assert again.returncode == 0 and f"0 runs made, {FITS} were there already" in out
+
+    suite.write_text(suite.read_text().replace("threads: 1", "threads: 2"))
+    greedy = harness_run(tmp_path, *ray)
+    out, _ = greedy.communicate(timeout=120)
+    assert greedy.returncode == 2 and "needs 2 CPU, and no node has that" in out
+
+
+def test_a_node_goes_on_from_what_another_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_small(tmp_path)
+    plan = make_plan(load_suite(str(tmp_path / "small.yaml")), Options(), {}, this_machine())
+    fit = plan.fits[0]
+    text, url = Assignment.of(plan, fit).dumps(), (tmp_path / "shared").as_uri()
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "one"))
+    files, facts = work_on_node(text, "small", False, {}, url)
+    assert (facts["done"], facts["bad"]) == (1, [])
+    of_fit = {name: content for name, content in files.items() if name.startswith("fits/")}
+    assert f"fits/{fit.fit_id}/status.json" in of_fit
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "two"))
+    again, facts = work_on_node(text, "small", False, of_fit, url)
+    assert (facts["done"], facts["bad"]) == (1, [])
+    assert begun(tmp_path / "one") == {fit.fit_id} and begun(tmp_path / "two") == set()
+    run = f"runs/{fit.runs[0].run_id}/predictions.parquet"
+    assert again[run] == files[run]
+
+
+@pytest.mark.parametrize("protocol", ["file", "memory"])
+def test_what_is_shared_is_checked(tmp_path: Path, protocol: str) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    url = (tmp_path / "shared").as_uri().replace("file", protocol, 1)
+    store = SharedStore(url)
+    store.check()
+    made = tmp_path / "made"
+    (made / "artifact").mkdir(parents=True)
+    (made / "artifact/weights.bin").write_bytes(b"weights")
+    (made / "fit.json").write_text("{}")
+    (made / ".half").write_text("half-written")
+    (made / "link").symlink_to(tmp_path)
+    assert not store.fetch("f", tmp_path / "got")
+    store.push("f", made)
+    assert store.fetch("f", tmp_path / "got")
+    got = {p.relative_to(tmp_path / "got").as_posix() for p in (tmp_path / "got").rglob("*")}
+    assert got == {"artifact", "artifact/weights.bin", "fit.json"}
+    assert (tmp_path / "got/artifact/weights.bin").read_bytes() == b"weights"
+
+    system, root = fsspec.core.url_to_fs(url)
+    listed = json.loads(system.cat_file(f"{root}/fits/f.json"))["files"]
+    digest = listed["artifact/weights.bin"]
+    system.pipe_file(f"{root}/files/{digest}", b"Weights")  # one bit
+    assert not store.fetch("f", tmp_path / "new")
+    assert not list(tmp_path.glob("*new*"))
+    for name in ("../out", "/out", "a/../../out"):
+        system.pipe_file(f"{root}/fits/g.json", json.dumps({"files": {name: digest}}).encode())
+        assert not store.fetch("g", tmp_path / "new")
+
+
+def test_a_cluster_or_a_store_that_is_not_there_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    write_small(tmp_path)
+    for arguments, told in (
+        (["--address", "127.0.0.1:1"], "no cluster at '127.0.0.1:1'"),
+        (["--store", "nonsense://x"], "--store nonsense://x: cannot be used"),
+        (["--jobs", "2"], "--jobs bounds this machine"),
+    ):
+        asked = harness_run(tmp_path, "--executor", "ray", *arguments)
+        out, _ = asked.communicate(timeout=60)
+        assert asked.returncode == 2 and told in out and "Traceback" not in out
+
+
+def test_records_of_a_node_complete_records_and_replace_none(tmp_path: Path) -> None:
+    store = Store(tmp_path, "mine")
+    write_json(store.run("a") / "status.json", {"status": "ok"})
+    before = (store.run("a") / "status.json").read_bytes()
+    sent = {
+        "runs/a/status.json": b"{}",
+        "runs/a/measurements/h-1/timing.json": b"{}",
+        "runs/b/status.json": b'{"status": "ok"}',
+        "runs/b/metrics.json": b"{}",
+    }
+    write_records(store, sent)
+    assert (store.run("a") / "status.json").read_bytes() == before
+    assert (store.run("a") / "measurements/h-1/timing.json").is_file()
+    assert (store.run("b") / "metrics.json").is_file()
+    with pytest.raises(RequestError, match="a node sent"):
+        write_records(store, {"runs/../../../x": b""})
