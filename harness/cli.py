@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         _fetch,
         _tune,
         _time,
+        _explain,
         _doctor,
         _digest,
         _schema,
@@ -529,6 +530,24 @@ def time_one(args: argparse.Namespace) -> int:
 
     args.scenario = list(dict.fromkeys(args.scenario or ("single-stream", "offline")))
     return time_artifact(args)
+
+
+def _explain(commands: Any) -> None:
+    parser = _command(
+        commands, "explain", "measure how faithful the attributions of a fitted text classifier "
+        "are", "harness explain 3f2a --examples 50", explain,
+    )  # fmt: skip
+    parser.add_argument("run", metavar="RUN", help="a run_id or row_id, or its beginning")
+    parser.add_argument(
+        "--examples", type=_positive, default=50, metavar="N",
+        help="test examples to look at, at most (default: 50)",
+    )  # fmt: skip
+
+
+def explain(args: argparse.Namespace) -> int:
+    from harness.commands.explain import explain_run
+
+    return explain_run(args)
 
 
 def _doctor(commands: Any) -> None:

@@ -104,6 +104,16 @@ class FitReport:
     train_score: float | None = None  # None: the stage computes it on a sample
 
 
+@dataclass(frozen=True)
+class Attributions:
+    """How much each token speaks for a class, per feature, and how exact that is."""
+
+    scores: list[np.ndarray]  # (tokens,) each
+    #: (features,) sum of the scores less what they should add up to, in logits
+    gaps: np.ndarray
+    facts: dict[str, Any]
+
+
 class Backend(ABC):
     """Fits models in one framework. Registered in the entry-point group ``harness.backends``."""
 
@@ -137,6 +147,25 @@ class Backend(ABC):
         """Frozen features of the training split, (features, hidden) float32 for pooled heads;
         raises `Unsupported` where a backend has none."""
         raise Unsupported(f"the framework {self.name!r} has no frozen features")
+
+    def attributions(
+        self,
+        artifact: Path,
+        encoded: Encoded,
+        classes: np.ndarray,
+        content: Sequence[np.ndarray],
+        blank: int,
+        *,
+        device: str,
+        threads: int,
+        progress: Progress,
+    ) -> Attributions:
+        """Attributions of the logits of ``classes`` (features,) to the tokens of a text.
+
+        ``content``: (tokens,) bool a feature, those that the id ``blank`` replaces where nothing
+        is said. Raises `Unsupported` where a backend has none.
+        """
+        raise Unsupported(f"the framework {self.name!r} has no attributions")
 
     def resolve_dtype(
         self, model_kind: str, model_folder: Path | None, device: str, threads: int

@@ -18,6 +18,7 @@ from harness.boards import model_facts
 from harness.boards.outcomes import Damaged, Outcomes, read_outcomes, stack
 from harness.errors import RequestError
 from harness.records.files import SCHEMA_VERSION, read_json
+from harness.records.store import EXPLAIN_FILE
 from harness.stats.launches import launch_interval
 from harness.stats.seeds import score_interval
 
@@ -48,6 +49,8 @@ KEYS = (
     # what `choose` asks of a row, on a page too, where there is no plan
     "task_type", "model_kind", "model_name",
     "train_budget", "resolution", "pareto",
+    # of the stage `explain`, where it ran
+    "faithfulness_aopc", "faithfulness_aopc_random", "faithfulness_shown",
     "schema_version",
 )  # fmt: skip
 
@@ -70,6 +73,8 @@ class Run:
     #: the fit's facts.json; {} in records that are older than it
     facts: Mapping[str, Any] = field(default_factory=dict)
     outcomes: Outcomes | None = None
+    #: explain.json; {} where the stage `explain` did not run
+    explained: Mapping[str, Any] = field(default_factory=dict)
     #: (timing, host) of each measurement
     measurements: tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...] = ()
 
@@ -162,7 +167,11 @@ def _read_run(folder: Path, planned: Mapping[str, Any], fits: dict[str, dict[str
         for m in sorted((place / "measurements").glob("*-*"))
         if (timing := read_json(m / "timing.json")) is not None
     )
-    return Run(**facts, status="ok", metrics=metrics, outcomes=outcomes, measurements=measurements)
+    explained = read_json(place / EXPLAIN_FILE) or {}
+    return Run(
+        **facts, status="ok", metrics=metrics, outcomes=outcomes, measurements=measurements,
+        explained=explained,
+    )  # fmt: skip
 
 
 def _check_score(metrics: Mapping[str, Any], outcomes: Outcomes) -> None:
@@ -214,6 +223,7 @@ def flat_row(
         truncated_share=_first(_of_test(run, "truncated_share", "test") for run in good),
         overlap_share=_first(_of_test(run, "overlap", "share") for run in good),
     )
+    flat.update(_faithfulness([run.explained for run in good if run.explained]))
     for name in METRICS:
         flat[name] = _mean(run.metrics.get("metrics", {}).get(name) for run in good)
     flat.update(_timings(good))
@@ -262,6 +272,15 @@ def _score(good: list[Run]) -> dict[str, Any]:
             score_low=_number(score.low), score_high=_number(score.high), score_basis=score.basis
         )
     return found
+
+
+def _faithfulness(explained: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over the seeds that were explained, and whether each is shown to be above random."""
+    keys = ("faithfulness_aopc", "faithfulness_aopc_random")
+    found: dict[str, Any] = {key: _mean(e.get(key) for e in explained) for key in keys}
+    lows = [(e.get("comprehensiveness") or {}).get("better_by_low") for e in explained]
+    shown = all(low is not None and low > 0 for low in lows) if lows else None
+    return found | {"faithfulness_shown": shown}
 
 
 def _timings(good: list[Run]) -> dict[str, Any]:

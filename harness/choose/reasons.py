@@ -111,7 +111,7 @@ def _why(
     if readable(best):
         lines.append("a linear model: its weights are readable by themselves, one a word and class")
     else:
-        lines += _faithfulness(best)
+        lines += _faithfulness(best, evidence)
     if question.price_per_hour is not None:
         lines += _price(best, question.price_per_hour)
     suited = SUITED.get(str(best.rows[0].get("task_type")))
@@ -172,13 +172,23 @@ def _gains(best: Candidate, evidence: Evidence) -> list[str]:
     return lines
 
 
-def _faithfulness(best: Candidate) -> list[str]:
-    """What the stage `explain` recorded, where it ran."""
-    for row in best.rows:
+def _faithfulness(best: Candidate, evidence: Evidence) -> list[str]:
+    """What the stage `explain` recorded, of this candidate or of its fit in PyTorch's runtime."""
+    same = [
+        c for c in evidence.candidates
+        if all(c[key] == best[key] for key in ("model", "recipe", "framework"))
+    ]  # fmt: skip
+    for row in [*best.rows, *(row for c in same for row in c.rows)]:
         value, chance = row.get("faithfulness_aopc"), row.get("faithfulness_aopc_random")
-        if value is not None:
-            against = f" (random attributions: {chance:.3f})" if chance is not None else ""
-            return [f"attributions are faithful to AOPC {value:.3f}{against}"]
+        if value is None:
+            continue
+        against = f" (random order: {chance:.3f})" if chance is not None else ""
+        sure = "" if row.get("faithfulness_shown") else "; not shown to be better than random"
+        where = "" if row in best.rows else f", measured in runtime {row['runtime']}"
+        return [
+            f"attributions on {row['task']}: AOPC comprehensiveness {value:.3f}{against}{sure}"
+            f"{where}"
+        ]
     return []
 
 

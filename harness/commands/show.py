@@ -60,7 +60,7 @@ def _rows(results: Path) -> list[tuple[Path, str]]:
 
 def _content(record: Path) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    for name in ("status", "spec", "fit", "metrics"):
+    for name in ("status", "spec", "fit", "metrics", "explain"):
         value = read_json(record / f"{name}.json")
         if value is not None:
             content[name] = value

@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.errors import RequestError
 from harness.records.digests import NO_DIGEST, damage
 from harness.records.files import read_json
+from harness.records.store import EXPLAIN_FILE
 from harness.sources import default_cache
 from harness.sources.cache import sha256_of
 
@@ -41,6 +42,8 @@ def verify(args: argparse.Namespace) -> int:
             "  damaged records are set aside and made again by the next `harness run` of their "
             "suite; so are damaged files of the cache"
         )
+    if any(path.name == EXPLAIN_FILE for path, _ in damaged):
+        print(f"  {EXPLAIN_FILE} is made again by `harness explain RUN`")
     return 1 if damaged else 0
 
 
@@ -52,6 +55,8 @@ def check_records(results: Path) -> Iterator[tuple[Path, str | None]]:
                 continue
             if (record / "status.json").exists():
                 yield record, damage(record)
+            if (record / EXPLAIN_FILE).exists():  # added after completion, it swears to itself
+                yield record / EXPLAIN_FILE, damage(record, EXPLAIN_FILE)
             for measured in sorted(record.glob("measurements/*")):
                 if (measured / "timing.json").exists():
                     yield measured, damage(measured, "digests.json")

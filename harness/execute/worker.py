@@ -31,6 +31,7 @@ STAGES = {
     "facts": "harness.stages.facts:facts",
     "export": "harness.stages.export:export_onnx",
     "score": "harness.stages.score:score",
+    "explain": "harness.stages.explain:explain",
 }
 #: how allocators say that there is no more: CUDA's and PyTorch's on the CPU, TensorFlow's
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "oom when allocating")

@@ -7,9 +7,11 @@
     results/<suite>/fits/<fit_id>/          spec.json fit.json status.json
     results/<suite>/runs/<run_id>/          spec.json metrics.json predictions.parquet status.json
         measurements/<host_id>-<n>/         timing.json host.json
+        explain.json                        where `harness explain` was asked
 
 ``status.json`` is written last: a record without it does not exist. It names the record's other
-files with their digests, and its own; a measurement has them in ``digests.json``.
+files with their digests, and its own; a measurement has them in ``digests.json``. What is added to
+a complete record, ``explain.json``, carries its own and those of the files that it was added to.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ Status = Literal["ok", "failed", "timeout", "oom", "diverged", "unsupported", "s
 
 #: answers, not failures: they do not make the exit status 1
 ANSWERS: frozenset[str] = frozenset({"ok", "unsupported", "skipped"})
+
+
+#: faithfulness of a run's attributions, added to its record after completion
+EXPLAIN_FILE = "explain.json"
 
 
 @dataclass(frozen=True)

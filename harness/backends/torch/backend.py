@@ -8,7 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from harness.backends.base import ArtifactInfo, Backend, Batch, FitReport, FitRequest, Progress
+from harness.backends.base import (
+    ArtifactInfo,
+    Attributions,
+    Backend,
+    Batch,
+    FitReport,
+    FitRequest,
+    Progress,
+)
 from harness.backends.gate import check
 from harness.errors import RequestError
 
@@ -55,6 +63,11 @@ class TorchBackend(Backend):
         from harness.backends.torch.probe import features
 
         return features(request, progress)
+
+    def attributions(self, artifact: Path, *inputs: Any, **settings: Any) -> Attributions:
+        from harness.backends.torch.explain import attributions
+
+        return attributions(artifact, *inputs, **settings)
 
     def check(self, model_kind: str, model_folder: Path) -> None:
         from harness.backends.torch.models import build

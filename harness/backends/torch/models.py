@@ -180,6 +180,11 @@ class TextModel(HeadedModel):
         """Rows of the embedding table."""
         raise NotImplementedError
 
+    @property
+    def token_embeddings(self) -> nn.Module:
+        """The layer that turns token ids into vectors, without positions."""
+        raise NotImplementedError
+
 
 class FittedModel(TextModel):
     """A transformer of the Hugging Face library under a linear head."""
@@ -216,6 +221,12 @@ class FittedModel(TextModel):
         config: Any = self.backbone.config
         return int(config.vocab_size)
 
+    @property
+    def token_embeddings(self) -> nn.Module:
+        backbone: Any = self.backbone
+        layer: nn.Module = backbone.get_input_embeddings()
+        return layer
+
     def save_backbone(self, out: Path, folder: Path) -> None:
         self.backbone.save_pretrained(out)  # type: ignore[operator]
 
@@ -242,6 +253,10 @@ class StaticModel(TextModel):
     @property
     def vocabulary(self) -> int:
         return self.embeddings.num_embeddings
+
+    @property
+    def token_embeddings(self) -> nn.Module:
+        return self.embeddings
 
     def save_backbone(self, out: Path, folder: Path) -> None:
         table = self.embeddings.weight.detach().float().cpu().contiguous()
