@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.boards.collect import KEYS
+from harness.boards.wording import clean
 from harness.records.files import finite
 
 
@@ -28,6 +29,8 @@ def _cell(value: Any) -> Any:
         return "true" if value else "false"
     if isinstance(value, list):
         return " ".join(str(item) for item in value)
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"  # a spreadsheet would run it as a formula
+    if isinstance(value, str):
+        text = value if value.isprintable() else clean(value)  # shown in terminals, too
+        # a spreadsheet would run it as a formula
+        return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
     return value

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.boards import wording
+
 #: what choose.js and form.js read of a row
 COLUMNS = (
     "row_id", "suite", "model", "model_name", "model_kind", "task", "task_type", "recipe",
@@ -23,7 +25,12 @@ def form_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     typed = [row for row in rows if row.get("task_type")]
     if len(typed) > MOST_ROWS:
         return []
-    return [{name: row.get(name) for name in COLUMNS} for row in typed]
+    return [{name: _shown(row.get(name)) for name in COLUMNS} for row in typed]
+
+
+def _shown(value: Any) -> Any:
+    """Names are not ours: what would change how others are read is taken out."""
+    return wording.clean(value) if isinstance(value, str) else value
 
 
 def form_script() -> str:
