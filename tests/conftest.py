@@ -28,7 +28,7 @@ tasks:
       train: {source: "path:train.csv"}
       test: {source: "path:test.csv"}
 matrix:
-  - {models: [majority], tasks: [toy], recipe: baseline}
+  - {models: [majority], tasks: [toy], recipe: baseline, launches: 1}
 """
 
 

@@ -73,7 +73,7 @@ def fitted(tmp_path_factory):
     return request, TorchBackend().fit(watched, silent), seen[-1]
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", [a for a in ARCHITECTURES if not a.startswith("vit")])
 def test_features_are_the_mean_of_timms_feature_map(tmp_path, architecture):
     folder = random_timm(tmp_path, architecture)
     request = picture_request(tmp_path, folder, size=48)
@@ -87,6 +87,18 @@ def test_features_are_the_mean_of_timms_feature_map(tmp_path, architecture):
     torch.testing.assert_close(hidden, map_.permute(0, 2, 3, 1), rtol=1e-5, atol=bound)
     got = TorchBackend().hidden_states("timm", folder, {"pixel_values": images.numpy()})
     np.testing.assert_allclose(got, map_.permute(0, 2, 3, 1), rtol=1e-5, atol=bound)
+
+
+def test_features_of_a_vit_are_its_class_token(tmp_path):
+    folder = random_timm(tmp_path, "vit_tiny_patch16_224")
+    request = picture_request(tmp_path, folder, size=48)
+    images = torch.from_numpy(pad(request.train, np.arange(5))["pixel_values"])
+    model = build(request.info, folder).eval()
+    with torch.no_grad():
+        tokens = random_model("vit_tiny_patch16_224").forward_features(images)
+        assert tokens.shape == (5, 10, 192)  # 3 x 3 patches of 16 pixels, and the class
+        torch.testing.assert_close(model.features(images), tokens[:, 0])
+        torch.testing.assert_close(model.hidden(images), tokens)
 
 
 @pytest.mark.parametrize("architecture", UNUSED)
