@@ -24,7 +24,8 @@ models:
   - {{id: tfidf, kind: tfidf-logreg}}
 tasks:
 {task}
-timing: {{launches: 1, min_samples: 64, max_samples: 64, max_seconds: 2, batch_sizes: [4], sweep_seconds: 0.2}}
+timing: {{launches: 1, min_samples: 64, max_samples: 64, max_seconds: 2,
+  batch_sizes: [4], sweep_seconds: 0.2}}
 settings:
   fine-tune: {{epochs: 3, learning_rate: 3e-3, batch_size: 8, fit_dtype: float32}}
 threads: 1
