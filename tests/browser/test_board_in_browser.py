@@ -30,7 +30,12 @@ def column(page: Any, header: str) -> list[str]:
 
 
 def sort_by(page: Any, header: str) -> None:
-    page.locator("#board thead th", has_text=header).first.click()
+    """Click a header and wait until the table is sorted anew: it sorts after the click returned."""
+    head = page.locator("#board thead th", has_text=header).first
+    before = head.get_attribute("aria-sort")
+    head.click()
+    now = "descending" if before == "ascending" else "ascending"
+    expect(head).to_have_attribute("aria-sort", now)
 
 
 def test_a_board_opens_from_disk_without_a_request_or_a_complaint(
@@ -111,7 +116,7 @@ def test_filters_narrow_the_board_and_say_how_far(board: Path, opened: Open) -> 
     page.fill("#controls [data-key=latency_p50_ms]", "3")
     assert all(float(text) <= 3 for text in column(page, "p50, ms"))
     page.fill("#controls [data-key=size_mb]", "0.01")
-    assert page.locator("#shown").inner_text() == "1 of 34 rows"
+    expect(page.locator("#shown")).to_have_text("1 of 34 rows")
 
 
 def test_columns_are_chosen_by_keyboard(board: Path, opened: Open) -> None:
@@ -224,9 +229,9 @@ def test_five_thousand_rows_are_usable(tmp_path: Path, opened: Open) -> None:
             break
     assert min(paints) < 2000
     page = found.page
-    assert page.locator("#shown").inner_text() == "1,250 of 5,000 rows"
+    expect(page.locator("#shown")).to_have_text("1,250 of 5,000 rows")
     page.get_by_role("button", name="Show all").click()
-    assert page.locator("#shown").inner_text() == "5,000 of 5,000 rows"
+    expect(page.locator("#shown")).to_have_text("5,000 of 5,000 rows")
     start = time.monotonic()
     sort_by(page, "p50, ms")
     first = column(page, "p50, ms")
