@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from harness.execute.environment import thread_environment
 from harness.execute.groups import Group
@@ -111,21 +112,12 @@ def measure_memory(
     answer.unlink(missing_ok=True)
     write_json(order, spec)
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    with open(log_path, "wb") as log:
-        group = Group(
-            [sys.executable, "-m", "harness.measure.memory_launch", str(order), str(answer)],
-            environment=_environment(spec, gpu),
-            log=log,
-        )
-        try:
-            code, peaks = memory_watch.watch(group.process, TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            group.end()
-            return {}
-        except BaseException:
-            group.end(politely=False)
-            raise
-        group.gone()
+    arguments = ["harness.measure.memory_launch", str(order), str(answer)]
+    try:
+        with open(log_path, "wb") as log, _process(arguments, spec, gpu, log) as process:
+            code, peaks = memory_watch.watch(process, TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        return {}
     own = read_json(answer)
     if code or own is None:
         return {}
@@ -172,6 +164,24 @@ def _environment(spec: dict[str, Any], gpu: str | None) -> dict[str, str]:
     return environment if gpu is None else environment | {"CUDA_VISIBLE_DEVICES": gpu}
 
 
+@contextmanager
+def _process(
+    arguments: Sequence[str], spec: dict[str, Any], gpu: str | None, log: BinaryIO
+) -> Iterator[subprocess.Popen[Any]]:
+    """A module of ours in a process group of its own, which no end of the block outlives."""
+    command = [sys.executable, "-m", *arguments]
+    group = Group(command, environment=_environment(spec, gpu), log=log)
+    try:
+        yield group.process
+    except subprocess.TimeoutExpired:
+        group.end()
+        raise
+    except BaseException:
+        group.end(politely=False)
+        raise
+    group.gone()
+
+
 def launch(
     spec: dict[str, Any],
     order: Path,
@@ -189,22 +199,13 @@ def launch(
     begin = log_path.stat().st_size if log_path.exists() else 0
     # last, so that the cold start does not hold our own preparations
     write_json(order, spec | {"started_ns": time.monotonic_ns()})
-    with open(log_path, "ab") as log:
-        group = Group(
-            [sys.executable, "-m", "harness.measure.launch", str(order), str(target)],
-            environment=_environment(spec, gpu),
-            log=log,
-        )
-        try:
-            code = wait(group.process, timeout_seconds)  # blocked: a polling parent disturbs
-        except subprocess.TimeoutExpired:
-            group.end()
-            reason = f"timing took longer than {timeout_seconds:g} s"
-            raise StageFailed("timeout", reason, log_tail=log_tail(log_path, begin)) from None
-        except BaseException:
-            group.end(politely=False)
-            raise
-    group.gone()
+    arguments = ["harness.measure.launch", str(order), str(target)]
+    try:
+        with open(log_path, "ab") as log, _process(arguments, spec, gpu, log) as process:
+            code = wait(process, timeout_seconds)  # blocked: a polling parent disturbs
+    except subprocess.TimeoutExpired:
+        reason = f"timing took longer than {timeout_seconds:g} s"
+        raise StageFailed("timeout", reason, log_tail=log_tail(log_path, begin)) from None
     facts = read_json(target / "timing.json")
     if code or facts is None:
         tail = log_tail(log_path, begin)
