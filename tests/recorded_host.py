@@ -22,7 +22,7 @@ def tree(
     own: int = 100,
     switches: int = 10,
     throttled_usec: int = 0,
-    waiting_us: int = 0,
+    waiting_ns: int = 0,
 ) -> Path:
     """A machine of two cores with one process of two threads; times of /proc in ticks."""
     files = {
@@ -33,8 +33,8 @@ def tree(
         f"nonvoluntary_ctxt_switches:\t{switches}\n",
         "proc/self/task/8/status": "Name:\tx\nnonvoluntary_ctxt_switches:\t3\n",
         "proc/loadavg": "1.50 0.70 0.30 2/100 999\n",
-        "proc/pressure/cpu": f"some avg10=1.0 avg60=0.5 avg300=0.1 total={waiting_us}\n"
-        "full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
+        "proc/self/task/7/schedstat": f"900 {waiting_ns} 12\n",
+        "proc/self/task/8/schedstat": "100 0 2\n",
         "sys/fs/cgroup/job/cpu.stat": "usage_usec 12\nnr_throttled 4\n"
         f"throttled_usec {throttled_usec}\n",
         "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "2400000\n",

@@ -23,7 +23,7 @@ from tests.recorded_host import tree, write
 
 def test_a_recorded_host_is_read_in_seconds(tmp_path: Path) -> None:
     tree(tmp_path, user=1000, idle=5000, steal=30, own=100, throttled_usec=2_500_000,
-         waiting_us=7_000_000)  # fmt: skip
+         waiting_ns=7_000_000_000)  # fmt: skip
     assert read_counters(tmp_path) == Counters(10.0, 50.0, 0.3, 1.0, 13, 2.5, 7.0)
     assert read_levels(tmp_path) == Levels(1.5, [2400.0, 800.0], 55.5)
     assert all(sources(tmp_path).values())

@@ -67,7 +67,8 @@ def test_steal_is_found_from_two_percent_of_the_core_time(tmp_path: Path) -> Non
 
 
 def test_preemption_and_the_quota_are_found(tmp_path: Path) -> None:
-    assert why(block(tmp_path, switches=210)) == ("preempted",)
+    assert why(block(tmp_path, waiting_ns=19_000_000)) == ()
+    assert why(block(tmp_path, waiting_ns=21_000_000)) == ("preempted",)
     assert why(block(tmp_path, throttled_usec=300_000)) == ("CPU quota",)
 
 
@@ -198,6 +199,23 @@ def test_looking_is_short_and_belongs_to_no_block() -> None:
         watch.end_block()
     assert (time.process_time() - used) / 10 < 0.03
     assert sum(b.seconds for b in watch.blocks) < time.perf_counter() - start
+
+
+def test_many_blocks_too_short_to_tell_apart_are_judged_with_their_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two ticks a block are no evidence; those of a dozen blocks are."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    watch = HostWatch(root=tree(tmp_path))
+    watch.begin()
+    for number in range(120):
+        hog = max(0, number - 59)  # blocks in which the other core was busy
+        tree(tmp_path, user=1000 + 4 * number + 4 + 2 * hog, own=100 + 4 * number + 4)
+        time.sleep(0.02)
+        watch.end_block()
+    watch.finish()
+    found = ["other processes" in block.reasons for block in watch.blocks]
+    assert not any(found[:40]) and all(found[80:])
 
 
 @needs_proc

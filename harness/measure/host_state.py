@@ -27,7 +27,7 @@ class Counters:
     own_s: float | None  # core-seconds of work by this process, all of its threads
     involuntary_switches: int | None  # times that a thread of this process had to make way
     throttled_s: float | None  # time for which the cgroup's CPU quota stopped us
-    waiting_s: float | None  # time in which some runnable task waited for a core (PSI)
+    waiting_s: float | None  # thread-seconds in which this process could have run and had no core
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def read_counters(root: Path = ROOT, pid: int | str = "self") -> Counters:
     return Counters(
         busy, idle, steal,
         process_seconds(root, pid), involuntary_switches(root, pid),
-        throttled_seconds(root, pid), pressure_seconds(root),
+        throttled_seconds(root, pid), waiting_seconds(root, pid),
     )  # fmt: skip
 
 
@@ -132,13 +132,16 @@ def _cpu_stat_files(root: Path, pid: int | str) -> list[Path]:
     return [folder / "cpu.stat" for folder in dict.fromkeys(folders)]
 
 
-def pressure_seconds(root: Path = ROOT) -> float | None:
-    """Pressure stall information: time in which at least one task waited for a core."""
-    try:
-        first = (root / "proc/pressure/cpu").read_text().split("\n", 1)[0]
-        return int(first.rpartition("total=")[2]) / 1e6
-    except (OSError, ValueError):
-        return None
+def waiting_seconds(root: Path = ROOT, pid: int | str = "self") -> float | None:
+    """Time spent runnable on a run queue, in ns of ``schedstat``, summed over the threads that live
+    (the kernel's Documentation/scheduler/sched-stats.rst)."""
+    total, seen = 0, False
+    for file in (root / f"proc/{pid}/task").glob("*/schedstat"):
+        try:
+            total, seen = total + int(file.read_text().split()[1]), True
+        except (OSError, ValueError, IndexError):  # the thread has just ended
+            continue
+    return total / 1e9 if seen else None
 
 
 def load_1min(root: Path = ROOT) -> float | None:

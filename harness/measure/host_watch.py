@@ -36,15 +36,16 @@ OTHERS_SHARE = 0.02
 #: Counters of /proc move in ticks of 10 ms, and a process is charged a whole one: fewer than this
 #: many are no evidence, however short the block.
 LEAST_TICKS = 5
-#: Seconds in which that many ticks are `OTHERS_CORES`. Shorter blocks cannot be told apart: they
-#: share the verdict of the whole measurement, which is watched for at least this long.
+#: Seconds in which that many ticks are `OTHERS_CORES`. Shorter blocks cannot be told apart:
+#: neighbours that are this long together share a verdict.
 LEAST_SECONDS = 0.25
 #: Share of the machine's core time given to other guests: above it, more than the 2% to which a
 #: median's interval is asked to be narrow.
 STEAL_SHARE = 0.02
-#: Preemptions a second and thread. A thread that shared two cores with two to five others made way
-#: 33 to 490 times a second; other processes that cause fewer show as such.
-SWITCHES_PER_S = 50.0
+#: Share of the block in which a computing thread could have run and had no core: like
+#: `STEAL_SHARE`. How often it made way is recorded and judged by nobody: on an idle Linux the
+#: kernel's own threads interrupt 50 times a second, for 0.1% of the time.
+WAITING_SHARE = 0.02
 #: Share of the block for which the CPU quota stopped us: like `STEAL_SHARE`.
 THROTTLED_SHARE = 0.02
 #: A launch counts as disturbed with more than this share of such blocks: with fewer, the median and
@@ -91,7 +92,7 @@ def reasons(block: Block, best: dict[str, float], cores: int) -> tuple[str, ...]
     stolen_ticks = (block.steal_share or 0) * cores * block.seconds * host_state.TICKS_PER_SECOND
     if (block.steal_share or 0) > STEAL_SHARE and stolen_ticks >= LEAST_TICKS:
         found.append("steal")
-    if (block.switches_per_s or 0) > SWITCHES_PER_S:
+    if (block.waiting_share or 0) > WAITING_SHARE:
         found.append("preempted")
     if (block.throttled_share or 0) > THROTTLED_SHARE:
         found.append("CPU quota")
@@ -120,7 +121,7 @@ def between(
         steal_share=per(steal, seconds * cores),
         switches_per_s=per(switches, seconds * max(1, threads)),
         throttled_share=per(_rise(before.throttled_s, after.throttled_s), seconds),
-        waiting_share=per(_rise(before.waiting_s, after.waiting_s), seconds),
+        waiting_share=per(_rise(before.waiting_s, after.waiting_s), seconds * max(1, threads)),
     )
 
 
@@ -151,14 +152,13 @@ class HostWatch:
         self._speeds: dict[str, list[float]] = {p.name: [] for p in self._products}
         self._levels: list[dict[str, Any]] = []
         self._begun: tuple[Counters, float] | None = None
-        self._first: tuple[Counters, float] | None = None
+        self._spans: list[tuple[tuple[Counters, float], tuple[Counters, float]]] = []
         self._whole: Block | None = None
 
     def begin(self) -> None:
         """Before the first block, or after a pause that is to be in none."""
         self._look()
         self._begun = read_counters(self._root), time.perf_counter()
-        self._first = self._first or self._begun
 
     def end_block(self) -> Block:
         """After a block; the next one begins when this returns.
@@ -177,20 +177,54 @@ class HostWatch:
             reference={n: min(s, self._speeds[n][-1]) for n, s in speeds_before.items()},
             gpu_slowdowns=slowdowns,
         )
-        block = replace(block, reasons=reasons(block, self._best(), self._cores))
         self._blocks.append(block)
+        self._spans.append((self._begun, (counters, now)))
+        block = replace(block, reasons=self._reasons(block, *self._latest()))
         self._begun = read_counters(self._root), time.perf_counter()
         return block
 
     def finish(self) -> None:
         """After the last block: judge the whole, waiting where it was too short for a judgement."""
-        if self._first is None:
+        if not self._spans:
             return
-        counters, start = self._first
-        time.sleep(max(0.0, LEAST_SECONDS - (time.perf_counter() - start)))
-        now, seconds = read_counters(self._root), time.perf_counter() - start
-        whole = between(counters, now, seconds, self._cores, self._threads)
-        self._whole = replace(whole, reasons=reasons(whole, {}, self._cores))
+        first = self._spans[0][0]
+        time.sleep(max(0.0, LEAST_SECONDS - (time.perf_counter() - first[1])))
+        self._whole = self._between(first, (read_counters(self._root), time.perf_counter()))
+
+    def _between(self, begin: tuple[Counters, float], end: tuple[Counters, float]) -> Block:
+        found = between(begin[0], end[0], end[1] - begin[1], self._cores, self._threads)
+        return replace(found, reasons=reasons(found, {}, self._cores))
+
+    def _reasons(self, block: Block, first: int, last: int) -> tuple[str, ...]:
+        """Of a block: its own, and where it is short those of blocks ``first`` to ``last``."""
+        own = reasons(block, self._best(), self._cores)
+        if block.seconds >= LEAST_SECONDS:
+            return own
+        shared = self._between(self._spans[first][0], self._spans[last][1])
+        if shared.seconds < LEAST_SECONDS and self._whole is not None:
+            shared = self._whole
+        return tuple(dict.fromkeys(own + shared.reasons))
+
+    def _latest(self) -> tuple[int, int]:
+        """The fewest latest blocks that are long enough together, or all."""
+        last = first = len(self._spans) - 1
+        while first and self._spans[last][1][1] - self._spans[first][0][1] < LEAST_SECONDS:
+            first -= 1
+        return first, last
+
+    def _neighbours(self) -> list[tuple[int, int]]:
+        """For each block the run of neighbours that it is judged with: cut where one is long
+        enough, the rest at the end joined to the last."""
+        runs: list[tuple[int, int]] = []
+        first = 0
+        for last, (_, end) in enumerate(self._spans):
+            if end[1] - self._spans[first][0][1] >= LEAST_SECONDS:
+                runs.append((first, last))
+                first = last + 1
+        if first < len(self._spans):
+            start = runs.pop()[0] if runs else 0
+            runs.append((start, len(self._spans) - 1))
+        return [run for run in runs for _ in range(run[0], run[1] + 1)]
 
     def _look(self) -> list[str]:
         """Reference speeds, levels, and why the GPU is slowed down now."""
@@ -208,14 +242,12 @@ class HostWatch:
 
     @property
     def blocks(self) -> list[Block]:
-        """All blocks, judged by the best reference speed of the whole launch; blocks that were
-        too short together are judged by the whole, where `finish` has been called."""
-        best = self._best()
-        found = [replace(b, reasons=reasons(b, best, self._cores)) for b in self._blocks]
-        if self._whole is None or sum(b.seconds for b in found) >= LEAST_SECONDS:
-            return found
-        shared = self._whole.reasons
-        return [replace(b, reasons=tuple(dict.fromkeys(b.reasons + shared))) for b in found]
+        """All blocks, judged by the best reference speed of the whole launch and short ones with
+        their neighbours; after `finish`, too few of these by the whole."""
+        return [
+            replace(block, reasons=self._reasons(block, *run))
+            for block, run in zip(self._blocks, self._neighbours(), strict=True)
+        ]
 
     @property
     def neutral_speed(self) -> float:
