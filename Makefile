@@ -40,7 +40,8 @@ bench-full: $(VENV)/.run-$(EXTRA)
 	@$(BIN)/harness run $(SUITE) --full --seeds 1,2,3 --results $(RESULTS)-full $(ARGS)
 
 test: $(VENV)/.dev-$(EXTRA)
-	$(BIN)/python -m pytest -m 'not slow and not benchmark_speed and not chaos' $(ARGS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile \
+	  -m 'not slow and not benchmark_speed and not chaos' $(ARGS)
 
 # Minutes each: three seeds against the promised scores, whole data sets.
 test-slow: $(VENV)/.dev-$(EXTRA)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.turns"]
+
 #: real files to test with, beside a developer's checkout; tests that use them skip without
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 
 from harness.commands.tune import choose, draw_trials
@@ -83,6 +84,7 @@ def test_of_equal_scores_the_cheaper_settings_win() -> None:
     assert choose(trials) == {"m fine-tune": {"t": {"epochs": 2}}}
 
 
+@pytest.mark.alone
 def test_doctor_tells_frameworks_and_host(harness: Harness) -> None:
     told = json.loads(harness("doctor", "--json").out)
     assert told["frameworks"]["torch"]["version"]
@@ -108,6 +110,7 @@ def test_schema_is_json_schema(harness: Harness) -> None:
     assert schema["type"] == "object" and "models" in schema["properties"]
 
 
+@pytest.mark.alone
 def test_help_answers_at_once(harness: Harness) -> None:
     times = sorted(harness("--help").seconds for _ in range(5))
     assert times[0] < 0.4

@@ -58,6 +58,7 @@ def call(folder: Path, *arguments: str | Path) -> Answer:
     return call_harness(*arguments, cwd=folder, cache=folder.parent / "cache")
 
 
+@pytest.mark.alone
 def test_a_change_that_slows_is_called_in_the_comment_and_a_harmless_one_is_not(
     project: Path,
 ) -> None:

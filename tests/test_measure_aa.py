@@ -24,6 +24,8 @@ from harness.suite import Timing
 from tests import tiny_models
 from tests.test_measure_launch import majority
 
+pytestmark = pytest.mark.alone
+
 #: pairs of the long form, and launches an arm. A coefficient of variation of 3.3% (36 launches of
 #: one loop) makes an interval 7% wide with six launches, 16% with three.
 PAIRS = int(os.environ.get("AA_PAIRS", "50"))

@@ -6,12 +6,15 @@ import time
 from typing import Any
 
 import numpy as np
+import pytest
 
 from harness.backends.base import Batch, Predictor
 from harness.measure.blocks import no_watch
 from harness.measure.latency import MAX_REPEATS, Limits, measure_latency
 from harness.measure.scenarios import single_stream
 from tests import tiny_models
+
+pytestmark = pytest.mark.alone
 
 INPUTS = tiny_models.tokens([1 + i % 29 for i in range(900)])
 WORK_S = 0.0005

@@ -28,6 +28,8 @@ from harness.measure.reference_speed import (
 )
 from tests.recorded_host import tree
 
+pytestmark = pytest.mark.alone
+
 SPEED = {NEUTRAL: 100e9}
 
 

@@ -21,6 +21,8 @@ from harness.measure.percentiles import percentiles
 from harness.tasks.base import Encoded
 from tests import tiny_models
 
+pytestmark = pytest.mark.alone
+
 TIMING = {
     "launches": 1, "seeds": "first", "min_samples": 30, "max_samples": 40, "max_seconds": 2.0,
     "batch_sizes": [2, 4, 1000, 2000], "sweep_seconds": 0.05,

@@ -20,6 +20,8 @@ from harness.measure.throughput import Throughput, best, measure_throughput
 from harness.measure.waiting import wait
 from harness.measure.warming import MAX_ROUNDS, WarmUp, warm_up
 
+pytestmark = pytest.mark.alone
+
 
 def busy(seconds: float) -> None:
     end = time.perf_counter() + seconds

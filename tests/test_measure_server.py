@@ -8,6 +8,8 @@ import pytest
 
 from harness.measure.server import measure_server
 
+pytestmark = pytest.mark.alone
+
 #: one answer takes this long; sleeping, so that a busy machine stretches it little
 SERVICE_S = 0.004
 

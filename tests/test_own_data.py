@@ -16,7 +16,7 @@ MODEL = """\
 """
 
 
-def suite(task: str, recipes: str) -> str:
+def suite(task: str, recipes: str, launches: int = 0) -> str:
     return f"""\
 suite: own
 models:
@@ -24,7 +24,7 @@ models:
   - {{id: tfidf, kind: tfidf-logreg}}
 tasks:
 {task}
-timing: {{launches: 1, min_samples: 64, max_samples: 64, max_seconds: 2,
+timing: {{launches: {launches}, min_samples: 64, max_samples: 64, max_seconds: 2,
   batch_sizes: [4], sweep_seconds: 0.2}}
 settings:
   fine-tune: {{epochs: 3, learning_rate: 3e-3, batch_size: 8, fit_dtype: float32}}
@@ -62,6 +62,7 @@ def test_csv_with_named_columns(harness: Harness, tmp_path: Path, tiny_bert: Pat
   - {models: [own], tasks: [tickets], recipe: linear-probe}
   - {models: [own], tasks: [tickets], recipe: scratch}
   - {models: [tfidf, majority], tasks: [tickets], recipe: baseline}""",
+            launches=1,
         )
     )
     answer = harness("run", "own.yaml")

@@ -18,6 +18,8 @@ import pytest
 from harness.suite import find_suite
 from tests.conftest import Smoke
 
+pytestmark = pytest.mark.alone
+
 
 def rows(smoke: Smoke) -> dict[str, dict[str, Any]]:
     listed = json.loads((smoke.results / "leaderboard.json").read_text())

@@ -16,7 +16,6 @@ from typing import Any, BinaryIO, TypeVar
 from harness.execute.environment import thread_environment
 from harness.execute.groups import Group
 from harness.execute.process import StageFailed, log_tail
-from harness.measure import memory_watch
 from harness.measure.launch import TIMING_VERSION, UNSUPPORTED
 from harness.measure.waiting import wait
 from harness.records.files import read_json, write_json
@@ -75,60 +74,8 @@ def time_run(
         timing=timing,
         seed=job.spec["seed"],
     )
-    spec["memory"] = known_memory(target) or measure_memory(
-        spec, job.fit_folder / "memory.json", log_path.with_suffix(".memory.log"), gpu
-    )
     order = job.fit_folder / "launch.json"
     return launch(spec, order, target, log_path, gpu, timeout_seconds)
-
-
-#: What `harness.measure.memory_watch.memory_facts` and `measure_memory` put into ``timing.json``.
-MEMORY_KEYS = (
-    "memory", "peak_memory_mb", "peak_memory_mb_reason", "peak_memory_basis",
-    "device_allocated_mb", "device_reserved_mb", "device_process_mb",
-)  # fmt: skip
-
-
-def known_memory(target: Path) -> dict[str, Any] | None:
-    """What an earlier launch of the same run on the same host found: memory is no matter of luck,
-    and one launch for it is enough."""
-    host = target.name.rsplit("-", 1)[0]
-    for folder in sorted(target.parent.glob(f"{host}-*")):
-        timing = read_json(folder / "timing.json") or {}
-        if timing.get("memory"):
-            return {key: timing[key] for key in MEMORY_KEYS if key in timing}
-    return None
-
-
-def measure_memory(
-    spec: dict[str, Any], order: Path, log_path: Path, gpu: str | None = None
-) -> dict[str, Any]:
-    """The memory pass: a launch of its own, sampled from here meanwhile.
-
-    Nothing is timed then, so that looking disturbs nobody. If it fails, the timing is made all the
-    same, and keeps the peak of its own process.
-    """
-    answer = order.with_name("memory-answer.json")
-    answer.unlink(missing_ok=True)
-    write_json(order, spec)
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    arguments = ["harness.measure.memory_launch", str(order), str(answer)]
-    try:
-        with open(log_path, "wb") as log, _process(arguments, spec, gpu, log) as process:
-            code, peaks = memory_watch.watch(process, TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-        return {}
-    own = read_json(answer)
-    if code or own is None:
-        return {}
-    idle = memory_watch.Footprint(own["idle"]["rss_mb"], own["idle"]["pss_mb"])
-    facts = memory_watch.memory_facts(idle, peaks, own["high_water_mb"])
-    device = own.get("device") or {}
-    return facts | {
-        "device_allocated_mb": device.get("allocated_mb"),
-        "device_reserved_mb": device.get("reserved_mb"),
-        "device_process_mb": own.get("device_process_mb"),
-    }
 
 
 def specification(

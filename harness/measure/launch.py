@@ -30,16 +30,17 @@ FAILED, WRONG_REQUEST, UNSUPPORTED = 1, 2, 3
 
 #: Raised when a key of ``timing.json`` changes its meaning; boards and plans do not mix versions.
 #: 2: LoadGen's scenarios in blocks of unique inputs, percentiles by Weibull's position.
-TIMING_VERSION = 2
+#: 3: peak memory is this process's own, after its timing.
+TIMING_VERSION = 3
 
 #: What a launch looks at after the clock has stopped, each a pass of its own so that it cannot
 #: disturb the timing: functions of (predictor, inputs, specification) that give keys of
-#: ``timing.json``, as ``module:function``.
+#: ``timing.json``, as ``module:function``. Memory first: the others allocate.
 FURTHER_PASSES: tuple[str, ...] = (
+    "harness.measure.launch_passes:memory",
     "harness.measure.launch_passes:peaks",
     "harness.measure.launch_passes:device_time",
     "harness.measure.launch_passes:energy",
-    "harness.measure.launch_passes:memory",
 )
 
 
@@ -74,7 +75,6 @@ def launch(spec: dict[str, Any], out: Path) -> None:
     """Measure as ``spec`` says and write the records into ``out``."""
     from harness import registry
     from harness.measure.host import host_facts, load_average
-    from harness.measure.memory import peak_memory_mb
     from harness.measure.pinning import pinned
     from harness.records.files import write_json
 
@@ -90,12 +90,9 @@ def launch(spec: dict[str, Any], out: Path) -> None:
                 spec.get("scenarios", DEFAULT_SCENARIOS),
             )  # fmt: skip
         timing |= watch.facts(timing.get("latency_p50_ms"))
-        timing |= others | {
-            "peak_memory_mb": peak_memory_mb(),
-            "peak_memory_basis": "peak resident set of the process",
-        }
+        timing |= others
         for name in FURTHER_PASSES:
-            timing |= _function(name)(predictor, encoded, spec)
+            timing |= _function(name)(predictor, encoded, spec | {"idle": timing["idle"]})
     timing |= {key: spec[key] for key in ("runtime", "device", "seed")}
     timing["timing_version"] = TIMING_VERSION
     # only now: these facts take time that a user would not wait for before the first answer
@@ -116,12 +113,12 @@ def start(runtime: Runtime, spec: dict[str, Any]) -> tuple[Predictor, Encoded, d
     from harness.backends.base import pad
     from harness.data.arrays import load_encoded
     from harness.measure.cold_start import seconds_since_start
-    from harness.measure.memory import peak_memory_mb
+    from harness.measure.memory_watch import footprint
     from harness.measure.observed import check_batch
 
     encoded = load_encoded(Path(spec["inputs"]))
     first = pad(encoded, np.array([len(encoded) // 2]))
-    before_mb = peak_memory_mb()
+    idle = footprint()
     begin = time.perf_counter()
     predictor = runtime.load(
         Path(spec["artifact"]),
@@ -136,7 +133,7 @@ def start(runtime: Runtime, spec: dict[str, Any]) -> tuple[Predictor, Encoded, d
         "first_answer_seconds": seconds_since_start(spec.get("started_ns")),
         "load_seconds": loaded - begin,
         "first_call_ms": (answered - loaded) * 1e3,
-        "idle_memory_mb": before_mb,
+        "idle": vars(idle),
     }
     check_batch(1, len(logits))
     return predictor, encoded, facts

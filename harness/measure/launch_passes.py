@@ -1,7 +1,7 @@
 """What a launch measures beside the clock: the watch over its blocks, and passes of their own.
 
 Every pass is a function of (predictor, inputs, specification) that gives keys of ``timing.json``.
-They come after the timing, in the same process, except memory, which has a process of its own.
+They come after the timing, in the same process.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Seconds of each precision's matrix product: some dozen products of 1,024 rows.
 PEAK_SECONDS = 0.2
+#: Single inputs of the memory pass: allocators keep something for each shape that they meet.
+MEMORY_SINGLES = 16
 #: Predictions whose time on the accelerator is taken: a median needs no more.
 DEVICE_REPEATS = 30
 #: Seconds of work whose energy is taken: NVML's counter moves every 20 to 100 ms, so that this many
@@ -116,6 +118,26 @@ def energy(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) -> dict
 
 
 def memory(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) -> dict[str, Any]:
-    """What the parent has measured before, in a launch of its own; {} if it has not."""
-    found: dict[str, Any] = spec.get("memory") or {}
-    return found
+    """Peak memory of single inputs and of the longest ones in each batch size of the sweep."""
+    import os
+
+    import numpy as np
+
+    from harness.backends.base import pad, sorted_batches
+    from harness.measure.gpu_state import process_memory_mb
+    from harness.measure.memory import peak_memory_mb
+    from harness.measure.memory_watch import Footprint, memory_facts, watched
+
+    with watched() as peaks:
+        for index in range(min(MEMORY_SINGLES, len(encoded))):
+            predictor.predict(pad(encoded, np.array([index])))
+        for size in sorted({min(size, len(encoded)) for size in spec["timing"]["batch_sizes"]}):
+            longest = pad(encoded, next(sorted_batches(encoded, size)))
+            for _ in range(2):  # the second shows what the first has left
+                predictor.predict(longest)
+    device = predictor.device_memory() or {}
+    return memory_facts(Footprint(**spec["idle"]), peaks(), peak_memory_mb()) | {
+        "device_allocated_mb": device.get("allocated_mb"),
+        "device_reserved_mb": device.get("reserved_mb"),
+        "device_process_mb": None if spec["device"] == "cpu" else process_memory_mb(os.getpid()),
+    }

@@ -2,16 +2,21 @@
 
 The kernel keeps a process's largest resident set (``VmHWM``), but not that of its children, and a
 resident set counts pages that others share as if they were its own. The proportional set (PSS)
-divides those among their users; it has no high-water mark, so somebody has to look. That somebody
-is never beside a timed pass: memory has a launch of its own.
+divides those among their users; it has no high-water mark, so somebody has to look:
+``python -m harness.measure.memory_watch PID`` looks until its standard input ends, then prints the
+peaks. It never runs beside a timed pass.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import select
 import subprocess
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +47,14 @@ class Peaks:
     interval_seconds: float
 
 
-def footprint(pid: int | str = "self", root: Path = ROOT) -> Footprint:
-    """The sets of a process and all its descendants now, summed.
+def footprint(pid: int | str = "self", root: Path = ROOT, without: int | None = None) -> Footprint:
+    """The sets of a process and all its descendants now, summed, but for ``without``'s.
 
     PSS sums without counting anything twice; RSS counts what parent and child share twice.
     """
     rss: float | None = None
     pss: float | None = None
-    for one in [pid, *descendants(pid, root)]:
+    for one in [pid, *(child for child in descendants(pid, root) if child != without)]:
         sizes = _sizes(root / f"proc/{one}")
         if sizes["Rss:"] is not None:
             rss = (rss or 0.0) + sizes["Rss:"]
@@ -93,32 +98,47 @@ def _sizes(folder: Path) -> dict[str, Any]:
     return sizes
 
 
-def watch(
-    process: subprocess.Popen[Any],
-    timeout_seconds: float,
-    interval_seconds: float = INTERVAL_SECONDS,
-    look: Callable[[int], Footprint] = footprint,
-) -> tuple[int, Peaks]:
-    """Wait for ``process`` and sample it meanwhile: (its exit status, the peaks).
+@contextmanager
+def watched(interval_seconds: float = INTERVAL_SECONDS) -> Iterator[Callable[[], Peaks]]:
+    """Have this process and its children sampled during the block, by a process that is left out.
 
-    ``subprocess.TimeoutExpired`` after ``timeout_seconds``; the process is then the caller's to
-    end. A peak between two looks can be missed; a process's own ``VmHWM`` cannot.
+    What is yielded gives the peaks once the block is over. A peak between two looks can be missed;
+    a process's own ``VmHWM`` cannot.
     """
-    rss: list[float] = []
-    pss: list[float] = []
-    looks = 0
-    end = time.monotonic() + timeout_seconds
-    while (code := process.poll()) is None:
-        if time.monotonic() > end:
-            raise subprocess.TimeoutExpired(process.args, timeout_seconds)
-        seen = look(process.pid)
-        looks += 1
-        if seen.rss_mb is not None:
-            rss.append(seen.rss_mb)
-        if seen.pss_mb is not None:
-            pss.append(seen.pss_mb)
-        time.sleep(interval_seconds)
-    return code, Peaks(max(rss, default=None), max(pss, default=None), looks, interval_seconds)
+    command = [sys.executable, "-m", __name__, str(os.getpid()), str(interval_seconds)]
+    pipe = subprocess.PIPE
+    found: list[Peaks] = []
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as looker:
+        assert looker.stdin is not None and looker.stdout is not None
+        try:
+            looker.stdout.readline()  # it has looked once
+            yield lambda: found[0]
+        finally:
+            looker.stdin.close()
+            answer = looker.stdout.read()
+    found.append(Peaks(**json.loads(answer)))
+
+
+def _look_on(pid: int, interval_seconds: float) -> None:
+    """What `watched` starts: says a line after the first look, the peaks when its input ends."""
+    peaks = Peaks(None, None, 0, interval_seconds)
+    over = False
+    while not over:
+        seen = footprint(pid, without=os.getpid())
+        peaks = Peaks(
+            _larger(peaks.rss_mb, seen.rss_mb),
+            _larger(peaks.pss_mb, seen.pss_mb),
+            peaks.samples + 1,
+            interval_seconds,
+        )
+        if peaks.samples == 1:
+            print(flush=True)
+        over = bool(select.select([sys.stdin], [], [], interval_seconds)[0])
+    print(json.dumps(asdict(peaks)))
+
+
+def _larger(one: float | None, other: float | None) -> float | None:
+    return max((value for value in (one, other) if value is not None), default=None)
 
 
 def memory_facts(
@@ -153,5 +173,9 @@ def memory_facts(
     return facts | {
         "peak_memory_mb": max(0.0, peak - floor),
         "peak_memory_basis": f"peak {kind} set of the process and its children over its "
-        f"{floor:.0f} MB when idle; sampled from outside, in a launch of its own",
+        f"{floor:.0f} MB when idle; sampled from outside after the timing",
     }
+
+
+if __name__ == "__main__":
+    _look_on(int(sys.argv[1]), float(sys.argv[2]))

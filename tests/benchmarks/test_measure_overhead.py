@@ -28,6 +28,8 @@ from tests import tiny_models
 from tests.benchmarks import bare_loop
 from tests.benchmarks.processes import THREADS
 
+pytestmark = pytest.mark.alone
+
 #: pairs of blocks for the comparison inside one process
 PAIRS = int(os.environ.get("BENCH_PAIRS", "40"))
 LAUNCHES = int(os.environ.get("BENCH_LAUNCHES", "6"))

@@ -20,6 +20,8 @@ from harness.boards.outcomes import Outcomes
 from harness.boards.page import first_rows
 from harness.boards.rank import ranked
 
+pytestmark = pytest.mark.alone
+
 TASKS, FITS, SEEDS, EXAMPLES = 10, 200, 5, 2000
 SECONDS = 60
 

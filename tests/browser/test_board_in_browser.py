@@ -214,6 +214,7 @@ def test_a_page_without_the_libraries_sorts_filters_and_says_what_is_missing(
     assert found.complaints == []
 
 
+@pytest.mark.alone
 def test_five_thousand_rows_are_usable(tmp_path: Path, opened: Open) -> None:
     """First paint under 2 s; the best of three, for the machine may be busy."""
     path, _ = write_flat(flat_rows(5000), tmp_path, load_definition(), "many")

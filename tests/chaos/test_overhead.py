@@ -7,6 +7,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from harness.execute.base import Assignment, Place
 from harness.execute.report import PlainReporter
 from harness.execute.walk import Walker
@@ -15,6 +17,8 @@ from harness.records.files import write_json
 from harness.records.store import Store, finish
 from harness.suite import load_suite
 from tests.chaos.small import write_small
+
+pytestmark = pytest.mark.alone
 
 STAGES = 40
 
