@@ -51,16 +51,16 @@ def test_a_process_that_is_gone_has_no_footprint(tmp_path: Path) -> None:
 @needs_pss
 @pytest.mark.parametrize("where", ["here", "in a child"])
 def test_the_peak_is_seen_wherever_in_the_process_it_is(where: str) -> None:
-    """Of memory that is held for a tenth of a second and given back."""
+    """Of memory that is held for a moment and given back."""
     import ctypes
 
     def hold(mb: int) -> None:
         if where == "here":
             held = ctypes.create_string_buffer(b"x", mb * 10**6)  # malloc gives it back at once
             ctypes.memset(held, 1, len(held))
-            time.sleep(0.1)
+            time.sleep(0.3)
         else:
-            code = f"import time; held = bytearray(b'x') * {mb * 10**6}; time.sleep(0.1)"
+            code = f"import time; held = bytearray(b'x') * {mb * 10**6}; time.sleep(0.3)"
             subprocess.run([sys.executable, "-c", code], check=True)
 
     found = []
@@ -69,7 +69,7 @@ def test_the_peak_is_seen_wherever_in_the_process_it_is(where: str) -> None:
             hold(mb)
         found.append(peaks())
     small, large = found
-    assert large.samples > 10
+    assert large.samples >= 3
     assert small.pss_mb is not None and large.pss_mb is not None
     assert large.pss_mb - small.pss_mb == pytest.approx(200, abs=5)
 
@@ -78,7 +78,7 @@ def test_the_peak_is_seen_wherever_in_the_process_it_is(where: str) -> None:
 def test_who_looks_is_not_counted() -> None:
     before = footprint()
     with watched(0.005) as peaks:
-        time.sleep(0.1)
+        time.sleep(0.3)
     assert before.pss_mb is not None and peaks().pss_mb is not None
     assert peaks().pss_mb == pytest.approx(before.pss_mb, abs=3)  # a Python process has 8 or more
 
