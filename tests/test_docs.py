@@ -33,7 +33,7 @@ def test_every_documented_command_is_accepted(command: str) -> None:
     named_only = (["run"], ["tune"], ["export"], ["compare"], ["compare", "--power"])
     if arguments in named_only:  # in running text
         return
-    _parser().parse_args(arguments)
+    _parser(arguments).parse_args(arguments)
 
 
 def test_the_make_targets_that_are_documented_exist() -> None:

@@ -5,16 +5,32 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 from harness.boards import wording
+from harness.commands.arguments import add_results
 from harness.compare.baseline import baseline_file, describe, every, open_baseline, remove, save
 from harness.compare.judge import row_name
 from harness.compare.sides import read_side
 from harness.errors import RequestError
 
+EXAMPLE = "harness baseline save v1 --suite nlp"
 
-def work_baselines(args: argparse.Namespace) -> int:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_results(parser)
+    parser.add_argument("action", choices=("save", "list", "show", "rm"))
+    parser.add_argument("name", metavar="NAME", nargs="?", help="not needed for list")
+    parser.add_argument("--suite", metavar="SUITE", help="save: only this suite's records")
+    parser.add_argument("--force", action="store_true", help="save: replace one of that name")
+    parser.add_argument(
+        "--from", dest="source", type=Path, metavar="DIR",
+        help="save: the records of another results folder",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
     if args.action != "list" and not args.name:
         raise RequestError(f"harness baseline {args.action}: name the baseline")
     actions = {"save": _save, "list": _list, "show": _show, "rm": _remove}

@@ -15,13 +15,28 @@ import sys
 import tempfile
 from pathlib import Path
 
+from harness.commands.arguments import positive
 from harness.compare.judge import Options, compare, join_rows
 from harness.compare.margins import margin_of, parse_margins
 from harness.compare.sides import Side, read_side
 from harness.errors import RequestError
 
+EXAMPLE = "harness bisect v1.0 HEAD smoke --only tfidf"
 
-def bisect(args: argparse.Namespace) -> int:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("good", metavar="GOOD", help="a revision that is fine")
+    parser.add_argument("bad", metavar="BAD", help="a later one that is worse")
+    parser.add_argument("suite", metavar="SUITE", help="a name, or a YAML file in the repository")
+    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="models or tasks")
+    parser.add_argument("--margin", action="append", default=[], metavar="METRIC=X")
+    parser.add_argument(
+        "--time", action="store_true", help="judge times as well, launches taking turns with GOOD's"
+    )
+    parser.add_argument("--launches", type=positive, default=10, metavar="N", help="with --time")
+
+
+def run(args: argparse.Namespace) -> int:
     commits = _between(args.good, args.bad)
     options = Options(margins=parse_margins(args.margin), only=tuple(args.only))
     with tempfile.TemporaryDirectory(prefix="harness-bisect-") as scratch:

@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.commands.arguments import add_results
 from harness.errors import RequestError
 from harness.records.files import read_json
+
+EXAMPLE = "harness board nlp --results results/reference"
 
 if TYPE_CHECKING:
     from harness.boards.board import Board
@@ -20,7 +23,32 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 160
 
 
-def render_board(args: argparse.Namespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_results(parser)
+    parser.add_argument(
+        "suite", metavar="SUITE",
+        help="a suite's name in the results folder; or a file of rows: leaderboard.parquet",
+    )  # fmt: skip
+    parser.add_argument(
+        "--definition", metavar="NAME", help="a board under leaderboards/, or a YAML file"
+    )
+    parser.add_argument(
+        "--with-examples", action="store_true",
+        help="show texts of wrong examples, read from the suite's data: for your eyes, not to "
+        "publish where their licence forbids it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="also write pictures there, as SVG and PNG"
+    )
+    parser.add_argument(
+        "--pr", action="store_true", help="print a short Markdown table for a pull request, only"
+    )
+    parser.add_argument(
+        "--to", type=Path, metavar="DIR", help="folder to write into (needed for a file of rows)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
     from harness.boards.flat import SUFFIXES
 
     if args.suite.endswith(SUFFIXES):

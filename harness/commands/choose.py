@@ -14,10 +14,59 @@ from harness.choose.gather import Gathered, gather, reference_folder
 from harness.choose.question import BOUNDS, Question, task_named, weights_from
 from harness.choose.reasons import reasons
 from harness.choose.wording import as_json, sentences
+from harness.commands.arguments import add_results
 from harness.errors import RequestError
 
+EXAMPLE = (
+    "harness choose --task ner --examples 1000 --device cpu --max-latency-ms 10 "
+    "--max-size-mb 100 --min-score 0.7"
+)
 
-def choose_model(args: argparse.Namespace) -> int:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_results(parser)
+    add = parser.add_argument
+    add("--task", metavar="TASK", help="a task type, a short name (ner, qa, ...) or a data set")
+    add("--examples", type=_whole, metavar="N", help="labelled training examples that you have")
+    add("--device", metavar="NAME", help="cpu or cuda; default: any that was measured")
+    for flag, text in (
+        ("--max-latency-ms", "of one example, at p99 where all candidates carry it, else p90"),
+        ("--max-size-mb", "weights on disk"),
+        ("--max-memory-mb", "peak memory of serving"),
+        ("--max-fit-seconds", "training time"),
+        ("--min-score", "of the task's primary metric, 0 to 1"),
+        ("--price-per-hour", "of the machine: what fitting and serving cost"),
+    ):
+        add(flag, type=_above_zero, metavar="X", help=text)
+    add("--percentile", choices=("p50", "p90", "p99"), help="of latency, instead of that rule")
+    add("--weights", metavar="score=3,latency=1", help="what counts, and how much")
+    add("--suite", action="append", default=[], metavar="NAME", help="only this suite's records")
+    add("--data", type=Path, metavar="FILE", help="your own data: shortlist and fit on it")
+    add("--type", metavar="TYPE", help="task type of --data")
+    add("--candidates", default="nlp", metavar="SUITE", help="whose models to try on --data")
+    add("--time", default="10m", metavar="10m", help="time for fitting on --data")
+    add("--text", metavar="COLUMN", help="text column of --data")
+    add("--label", metavar="COLUMN", help="label column of --data")
+    add("--prompt", action="store_true", help=argparse.SUPPRESS)
+
+
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
     if args.data:
         from harness.commands.choose_data import choose_on_data
 

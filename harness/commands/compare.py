@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from harness.commands.arguments import add_results, positive
 from harness.compare.finding import Report
 from harness.compare.interchange import compare_benchmarks
 from harness.compare.judge import Options, compare, join_rows
@@ -19,10 +20,82 @@ from harness.compare.places import load_side, open_place
 from harness.compare.sides import Side, read_side, suites_in
 from harness.errors import RequestError
 
+EXAMPLE = "harness compare main results"
+
 REGRESSION = 3
 
 
-def compare_sides(args: argparse.Namespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_results(parser)
+    kinds = "a results folder, a baseline's name, or a git revision (REVISION or REVISION:FOLDER)"
+    parser.add_argument("base", metavar="BASE", help=kinds)
+    parser.add_argument("head", metavar="HEAD", nargs="?", help="the same; what is judged")
+    parser.add_argument("--suite", metavar="SUITE", help="only this suite's records")
+    parser.add_argument(
+        "--only", nargs="+", default=(), metavar="NAME",
+        help="only these models, tasks, recipes or runtimes, or row_ids by their beginning",
+    )  # fmt: skip
+    parser.add_argument(
+        "--margin", action="append", default=[], metavar="METRIC=X",
+        help="the change that matters: speed=5%%, quality=0.5pt, latency_p50_ms=10%%; repeat",
+    )  # fmt: skip
+    parser.add_argument(
+        "--replace", action="append", default=[], metavar="OLD=NEW",
+        help="compare BASE's runtime OLD with HEAD's NEW (onnxruntime=onnxruntime-int8)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--session-noise", type=float, default=0.08, metavar="SD",
+        help="how far one hour of this host differs from another, where launches did not take "
+        "turns (default 0.08; an idle machine of one's own: 0.01)",
+    )  # fmt: skip
+    parser.add_argument("--all", action="store_true", help="print what stayed the same, too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="for a pull-request comment")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="JUnit XML")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the JSON report, to a file")
+    parser.add_argument(
+        "--annotations", action="store_true", help="GitHub annotations and step summary"
+    )
+    parser.add_argument(
+        "--rerun", action="store_true",
+        help="time both sides again on this host, launches taking turns (their artifacts must be "
+        "in the cache)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--launches", type=positive, default=10, metavar="N",
+        help="--rerun, --power: launches a side; as many again confirm a suspicion (default 10)",
+    )  # fmt: skip
+    for side in ("base", "head"):
+        what = f"--rerun: {side.upper()}'s"
+        parser.add_argument(f"--{side}-python", metavar="EXE", help=f"{what} interpreter")
+        parser.add_argument(
+            f"--{side}-tree", type=Path, metavar="DIR", help=f"{what} source tree, run from there"
+        )
+        parser.add_argument(
+            f"--{side}-env", action="append", default=[], metavar="NAME=VALUE",
+            help=f"{what} environment (OMP_NUM_THREADS=1); repeat",
+        )  # fmt: skip
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="--rerun: keep its records (DIR/base, DIR/head)"
+    )
+    parser.add_argument(
+        "--export-benchmark", type=Path, metavar="FILE",
+        help="instead of a comparison: the last side's samples as pytest-benchmark's JSON",
+    )  # fmt: skip
+    parser.add_argument(
+        "--export-smaller", type=Path, metavar="FILE",
+        help="the same for github-action-benchmark (customSmallerIsBetter)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--power", action="store_true",
+        help="instead of a comparison: how often would BASE's rows raise false alarms, and see a "
+        "planted loss? Simulated from their own noise",
+    )  # fmt: skip
+    parser.add_argument(
+        "--repeats", type=positive, default=200, metavar="N", help="--power: simulations each"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
     options = Options(
         margins=parse_margins(args.margin),
         session_sd=args.session_noise,

@@ -14,6 +14,8 @@ from typing import Any
 
 from harness import registry
 
+EXAMPLE = "harness doctor"
+
 #: A framework's own account of itself, printed as JSON by a process that imports nothing else.
 _PROBES = {
     "torch": (
@@ -36,7 +38,11 @@ _PROBES = {
 _PROBE_TIMEOUT_SECONDS = 120
 
 
-def examine(args: argparse.Namespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """None of its own."""
+
+
+def run(args: argparse.Namespace) -> int:
     from harness.commands.doctor_host import lines, measuring
     from harness.measure.host import available_cores, host_facts
     from harness.sources import default_cache

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.commands.arguments import add_results, positive
 from harness.commands.show import find_record
 from harness.errors import RequestError
 from harness.execute.memory import limit_bytes
@@ -25,8 +26,19 @@ from harness.stages.fit import fit_is_cached
 from harness.stages.job import Job
 from harness.suite import Limits
 
+EXAMPLE = "harness explain 3f2a --examples 50"
 
-def explain_run(args: argparse.Namespace) -> int:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_results(parser)
+    parser.add_argument("run", metavar="RUN", help="a run_id or row_id, or its beginning")
+    parser.add_argument(
+        "--examples", type=positive, default=50, metavar="N",
+        help="test examples to look at, at most (default: 50)",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
     record = find_record(args.results, args.run)
     job = _job(record, args)
     if importlib.util.find_spec("captum") is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
+from harness.commands.arguments import add_results
 from harness.commands.show import find_record
 from harness.commands.snippets import snippet
 from harness.errors import RequestError
@@ -16,8 +17,16 @@ from harness.records.files import read_json, whole_folder, write_bytes, write_js
 from harness.records.store import status_of
 from harness.sources import default_cache
 
+EXAMPLE = "harness export 3f2a --to my-model"
 
-def export_row(args: argparse.Namespace) -> int:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_results(parser)
+    parser.add_argument("row", metavar="ROW", help="a row_id or run_id, or its beginning")
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="a new folder")
+
+
+def run(args: argparse.Namespace) -> int:
     record = find_record(args.results, args.row)
     if record.parent.name != "runs":
         raise RequestError(f"{args.row!r} is a fit; name a row or a run (`harness plan --json`)")

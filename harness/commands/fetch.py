@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from harness.commands.arguments import add_suite
 from harness.execute.report import make_reporter
 from harness.printable import printable
 from harness.sources import default_cache
@@ -12,8 +13,15 @@ from harness.stages.fetch import fetch_facts, fetch_model
 from harness.stages.prepare import read_task
 from harness.suite import load_suite
 
+EXAMPLE = "harness fetch nlp"
 
-def fetch_suite(args: argparse.Namespace) -> int:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_suite(parser)
+    parser.add_argument("--trust-remote-code", action="store_true", help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
     loaded = load_suite(args.suite)
     cache = default_cache()
     base = loaded.path.resolve().parent

@@ -16,11 +16,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.commands.arguments import add_results
 from harness.errors import RequestError
 from harness.records.files import read_json
 from harness.records.identity import digest
 from harness.records.locks import acquire
 from harness.sources import default_cache
+
+EXAMPLE = "harness gc --yes"
 
 #: seconds after which a half-made file is nobody's: no single file takes so long to write
 STALE_SECONDS = 3600.0
@@ -37,7 +40,12 @@ class Rubbish:
     lock: Path | None = None
 
 
-def collect_garbage(args: argparse.Namespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_results(parser)
+    parser.add_argument("--yes", action="store_true", help="remove it; without, it is only said")
+
+
+def run(args: argparse.Namespace) -> int:
     if not args.results.is_dir():
         raise RequestError(
             f"no results folder {args.results}: without its plans everything would look unneeded; "

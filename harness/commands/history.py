@@ -6,14 +6,30 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from harness.boards.index import HISTORY, write_index
+from harness.commands.arguments import add_results, positive
 from harness.compare.history import collect_history, page, step_text
 from harness.errors import RequestError
 from harness.records.files import write_bytes
 
+EXAMPLE = "harness history nlp --page results/nlp/history.html"
 
-def show_history(args: argparse.Namespace) -> int:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_results(parser)
+    parser.add_argument("suite", metavar="SUITE", help="a suite's name in the results folder")
+    parser.add_argument("--last", type=positive, default=200, metavar="N", help="commits at most")
+    parser.add_argument(
+        "--page",
+        type=Path,
+        metavar="FILE",
+        help="write a page with the series; the index links results/SUITE/history.html",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
     try:
         found = collect_history(
             args.results, args.suite, args.last, lambda text: print(text, file=sys.stderr)

@@ -7,16 +7,24 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from harness.commands.arguments import add_results, add_suite_selection
 from harness.commands.context import plan_of
 from harness.plan import Plan
 from harness.printable import printable
 from harness.records.store import Store, status_of
 
+EXAMPLE = "harness plan nlp"
+
 #: what of a run the table shows
 COLUMNS = ("model", "task", "train", "recipe", "seed", "runtime", "fit", "run")
 
 
-def show_plan(args: argparse.Namespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_results(parser)
+    add_suite_selection(parser)
+
+
+def run(args: argparse.Namespace) -> int:
     plan = plan_of(args)
     store = Store(args.results, plan.loaded.suite.suite)
     rows = list(_rows(plan, store))

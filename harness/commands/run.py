@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from harness import registry
+from harness.commands.arguments import add_results, add_suite_selection, positive
 from harness.commands.board import render
 from harness.commands.context import plan_of, this_machine
 from harness.execute.base import ExecutorOptions, Outcome, Place
@@ -20,8 +21,39 @@ from harness.records.store import Store
 from harness.sources import default_cache
 from harness.track.base import Tracker, TrackingFailed, entries, make_tracker
 
+EXAMPLE = "harness run nlp --only minilm"
 
-def run_suite(args: argparse.Namespace) -> int:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_results(parser)
+    add_suite_selection(parser)
+    parser.add_argument("--retry", action="store_true", help="try failed fits and runs again")
+    parser.add_argument(
+        "--jobs", type=positive, metavar="N",
+        help="fits at a time, at most (default: as many as the cores and the memory carry)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--devices", type=lambda text: tuple(text.split(",")), default=(), metavar="cpu,cuda:0",
+        help="the only devices to use (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--executor", default="local", metavar="NAME",
+        help="where to work: local (default), or ray, a Ray cluster",
+    )  # fmt: skip
+    parser.add_argument(
+        "--address", default="", metavar="HOST:PORT", help="of the cluster (--executor ray)"
+    )
+    parser.add_argument(
+        "--store", default="", metavar="URL",
+        help="where the cluster's nodes share what fits made: file:///folder, s3://..., gs://...",
+    )  # fmt: skip
+    parser.add_argument(
+        "--track", action="append", default=[], metavar="NAME:URI",
+        help="mirror the runs in a tracking server, for example mlflow:http://127.0.0.1:5000",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
     start = time.monotonic()
     plan = plan_of(args)
     trackers = [make_tracker(target) for target in args.track]

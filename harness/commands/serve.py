@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from harness.commands.arguments import add_results
 from harness.errors import RequestError
+
+EXAMPLE = "harness serve --results results/reference --port 8000"
 
 HOST = "127.0.0.1"
 
@@ -38,7 +41,20 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; 
 _BLOCK = 1 << 20
 
 
-def serve(args: argparse.Namespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_results(parser)
+    parser.add_argument(
+        "--port", type=_port, default=8000, metavar="N", help="0: any free one (default: 8000)"
+    )
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
     """Serve until interrupted; `RequestError` where there is nothing to serve or no port."""
     from harness.boards.index import write_index
 

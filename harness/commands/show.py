@@ -7,15 +7,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+from harness.commands.arguments import add_results
 from harness.errors import RequestError
 from harness.printable import printable
 from harness.records.files import read_json
+
+EXAMPLE = "harness show 3f2a"
 
 #: longer lists (raw samples) are summarised for people; ``--json`` prints them whole
 LONGEST_LIST = 12
 
 
-def show_record(args: argparse.Namespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_results(parser)
+    parser.add_argument("id", metavar="ID", help="a run_id, fit_id or row_id, or its beginning")
+
+
+def run(args: argparse.Namespace) -> int:
     record = find_record(args.results, args.id)
     content = _content(record)
     if args.json:

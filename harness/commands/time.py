@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
+from harness.commands.arguments import add_results, positive
 from harness.commands.show import find_record
 from harness.errors import RequestError
 from harness.execute.launches import launch, next_measurement, specification
@@ -21,6 +22,8 @@ from harness.records.files import read_json
 from harness.records.store import Store, status_of
 from harness.sources import default_cache
 from harness.suite import Timing
+
+EXAMPLE = "harness time 3f2a --launches 5 --scenario single-stream"
 
 #: what `harness time noop` measures: no artifact, inputs of our own
 NOOP = "noop"
@@ -51,7 +54,34 @@ class Target:
     store: tuple[Store, str] | None = None  # and the run_id, where it is a run
 
 
-def time_artifact(args: argparse.Namespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_results(parser)
+    parser.add_argument(
+        "target", metavar="RUN_OR_ARTIFACT",
+        help="a run_id or row_id (or its beginning), the folder of a fitted artifact, or `noop` "
+        "for the harness itself",
+    )  # fmt: skip
+    parser.add_argument(
+        "--scenario", action="append", choices=("single-stream", "offline", "server"),
+        help="repeat for more (default: single-stream and offline)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--launches", type=positive, default=3, metavar="N", help="fresh processes (default: 3)"
+    )
+    parser.add_argument("--threads", type=positive, metavar="N", help="default: the run's")
+    parser.add_argument("--runtime", metavar="NAME", help="default: the run's")
+    parser.add_argument("--device", metavar="NAME", help="default: the run's, else cpu")
+    parser.add_argument(
+        "--latency-bound-ms", type=float, metavar="X", help="of the server scenario (default: 100)"
+    )
+    parser.add_argument("--inputs", type=Path, metavar="FILE", help="prepared inputs (.npz)")
+    parser.add_argument(
+        "--record", action="store_true", help="keep the launches as measurements of the run"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    args.scenario = list(dict.fromkeys(args.scenario or ("single-stream", "offline")))
     with tempfile.TemporaryDirectory(prefix="harness-time-") as folder:
         scratch = Path(folder)
         target = _target(args, scratch)

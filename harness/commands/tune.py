@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from harness.commands.arguments import add_results, add_suite_selection
 from harness.commands.context import plan_of, this_machine
 from harness.errors import RequestError
 from harness.execute.base import Place
@@ -30,11 +31,18 @@ from harness.records.store import Store, status_of
 from harness.sources import default_cache
 from harness.suite import Entry
 
+EXAMPLE = "harness tune nlp --only minilm"
+
 #: of a grid, which is drawn from in memory
 MAX_POINTS = 1_000_000
 
 
-def tune_suite(args: argparse.Namespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_results(parser)
+    add_suite_selection(parser)
+
+
+def run(args: argparse.Namespace) -> int:
     plan = plan_of(args)
     tune = plan.loaded.suite.tune
     if tune is None or not tune.space:

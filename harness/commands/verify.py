@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.commands.arguments import add_results
 from harness.errors import RequestError
 from harness.records.digests import NO_DIGEST, damage
 from harness.records.files import read_json
@@ -14,8 +15,14 @@ from harness.records.store import EXPLAIN_FILE
 from harness.sources import default_cache
 from harness.sources.cache import sha256_of
 
+EXAMPLE = "harness verify"
 
-def verify(args: argparse.Namespace) -> int:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_results(parser)
+
+
+def run(args: argparse.Namespace) -> int:
     """Exit status 1 where anything is damaged."""
     if not args.results.is_dir():
         raise RequestError(f"no results folder {args.results}; name one with --results DIR")

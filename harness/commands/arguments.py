@@ -1,0 +1,57 @@
+"""Arguments that several commands take, and the readers of their values."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """``--results DIR``, where the command reads or writes records."""
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR",
+        help="results folder (default: results)",
+    )  # fmt: skip
+
+
+def add_suite(parser: argparse.ArgumentParser) -> None:
+    """``SUITE``, as `load_suite` takes it."""
+    parser.add_argument("suite", metavar="SUITE", help="a name under suites/, or a YAML file")
+
+
+def add_suite_selection(parser: argparse.ArgumentParser) -> None:
+    """A suite and what of it, as `harness.commands.context.plan_of` reads them."""
+    add_suite(parser)
+    parser.add_argument("--full", action="store_true", help="lift the budget: all examples")
+    parser.add_argument(
+        "--seeds", type=_seeds, default=(), metavar="1,2,3", help="seeds instead of the suite's"
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=(), metavar="NAME",
+        help="only these models, tasks or recipes",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", action="append", default=[], metavar="TASK=SOURCE",
+        help="other data for a task: a file, a folder of splits, or a source; repeat for more",
+    )  # fmt: skip
+    parser.add_argument(
+        "--budget", default="", metavar="train=N,test=N", help="limits instead of the suite's"
+    )
+    parser.add_argument(
+        "--trust-remote-code", action="store_true",
+        help="allow code from a checkpoint whose suite entry says trust_remote_code: true",
+    )  # fmt: skip
+
+
+def positive(text: str) -> int:
+    """A whole number above zero."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError("a whole number above zero")
+    return int(text)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError("whole numbers separated by commas") from None
