@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import COMMANDS
 from tests.conftest import MAJORITY_SUITE as SUITE
 from tests.conftest import Answer, Harness
 
@@ -185,9 +186,21 @@ def test_unknown_command_and_missing_argument_exit_2(harness: Harness, folder: P
 
 
 @pytest.mark.parametrize(
-    "command",
-    ["run", "plan", "board", "show", "export", "fetch", "tune", "doctor", "digest", "schema"],
+    "arguments",
+    [
+        ["run", "mine.yaml", "--jobs", "0"],
+        ["compare", "main", "--launches", "-3"],
+        ["choose", "--examples", "many"],
+        ["time", "noop", "--threads", "²"],  # a digit to `str.isdigit`, no number to `int`
+    ],
 )
+def test_a_count_is_a_whole_number_above_zero(harness: Harness, arguments: list[str]) -> None:
+    answer = harness(*arguments)
+    assert answer.status == 2
+    assert f"argument {arguments[-2]}: a whole number above zero" in answer.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(harness: Harness, command: str) -> None:
     answer = harness(command, "--help")
     assert answer.status == 0 and "Example: harness" in answer.out

@@ -45,7 +45,7 @@ def add_suite_selection(parser: argparse.ArgumentParser) -> None:
 
 def positive(text: str) -> int:
     """A whole number above zero."""
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("a whole number above zero")
     return int(text)
 

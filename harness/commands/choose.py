@@ -14,7 +14,7 @@ from harness.choose.gather import Gathered, gather, reference_folder
 from harness.choose.question import BOUNDS, Question, task_named, weights_from
 from harness.choose.reasons import reasons
 from harness.choose.wording import as_json, sentences
-from harness.commands.arguments import add_results
+from harness.commands.arguments import add_results, positive
 from harness.errors import RequestError
 
 EXAMPLE = (
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_results(parser)
     add = parser.add_argument
     add("--task", metavar="TASK", help="a task type, a short name (ner, qa, ...) or a data set")
-    add("--examples", type=_whole, metavar="N", help="labelled training examples that you have")
+    add("--examples", type=positive, metavar="N", help="labelled training examples that you have")
     add("--device", metavar="NAME", help="cpu or cuda; default: any that was measured")
     for flag, text in (
         ("--max-latency-ms", "of one example, at p99 where all candidates carry it, else p90"),
@@ -58,12 +58,6 @@ def _above_zero(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
