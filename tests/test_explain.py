@@ -225,7 +225,8 @@ def set_spec(job: Job, monkeypatch: pytest.MonkeyPatch, part: str, **changes: An
         wanted = path.name == "spec.json" and path.parent.parent.name == part
         return found | changes if found is not None and wanted else found
 
-    monkeypatch.setattr("harness.commands.explain.read_json", read)
+    for module in ("explain", "show"):
+        monkeypatch.setattr(f"harness.commands.{module}.read_json", read)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.commands.arguments import add_results, positive
-from harness.commands.show import find_record
+from harness.commands.show import find_run
 from harness.errors import RequestError
 from harness.execute.memory import limit_bytes
 from harness.execute.process import Bounds, StageFailed, WorkerProcess
@@ -19,7 +19,7 @@ from harness.execute.report import make_reporter
 from harness.printable import printable
 from harness.records.files import read_json
 from harness.records.locks import acquire
-from harness.records.store import EXPLAIN_FILE, status_of
+from harness.records.store import EXPLAIN_FILE
 from harness.sources import default_cache
 from harness.stages.explain import check_explainable
 from harness.stages.fit import fit_is_cached
@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    record = find_record(args.results, args.run)
-    job = _job(record, args)
+    record, spec = find_run(args.results, args.run)
+    job = _job(record, spec, args)
     if importlib.util.find_spec("captum") is None:
         raise RequestError(
             "attributions need captum: pip install 'pretrained-harness[explain]', or "
@@ -60,13 +60,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _job(record: Path, args: argparse.Namespace) -> Job:
+def _job(record: Path, spec: dict[str, Any], args: argparse.Namespace) -> Job:
     """The run as the stage is told it; `RequestError` where it cannot be explained."""
-    if record.parent.name != "runs":
-        raise RequestError(f"{args.run!r} is a fit; name a row or a run (`harness plan --json`)")
-    spec = read_json(record / "spec.json")
-    if spec is None or (status_of(record) or {}).get("status") != "ok":
-        raise RequestError(f"run {record.name} is not complete; run the suite first")
     fit_record = record.parent.parent / "fits" / spec["fit_id"]
     fit_spec = read_json(fit_record / "spec.json")
     if fit_spec is None:

@@ -10,11 +10,10 @@ from typing import Any
 
 from harness import registry
 from harness.commands.arguments import add_results
-from harness.commands.show import find_record
+from harness.commands.show import find_run
 from harness.commands.snippets import snippet
 from harness.errors import RequestError
 from harness.records.files import read_json, whole_folder, write_bytes, write_json
-from harness.records.store import status_of
 from harness.sources import default_cache
 
 EXAMPLE = "harness export 3f2a --to my-model"
@@ -27,12 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    record = find_record(args.results, args.row)
-    if record.parent.name != "runs":
-        raise RequestError(f"{args.row!r} is a fit; name a row or a run (`harness plan --json`)")
-    spec = read_json(record / "spec.json")
-    if spec is None or (status_of(record) or {}).get("status") != "ok":
-        raise RequestError(f"run {record.name} is not complete; run the suite first")
+    record, spec = find_run(args.results, args.row)
     if args.to.exists() and any(args.to.iterdir()):
         raise RequestError(f"{args.to} exists and is not empty; name a new folder")
     source = default_cache() / "fits" / spec["fit_id"]

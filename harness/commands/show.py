@@ -11,6 +11,7 @@ from harness.commands.arguments import add_results
 from harness.errors import RequestError
 from harness.printable import printable
 from harness.records.files import read_json
+from harness.records.store import status_of
 
 EXAMPLE = "harness show 3f2a"
 
@@ -55,6 +56,17 @@ def find_record(results: Path, wanted: str) -> Path:
             f"{wanted!r} is ambiguous: {', '.join(sorted(found)[:6])}; give more digits"
         )
     return next(iter(found.values()))
+
+
+def find_run(results: Path, wanted: str) -> tuple[Path, dict[str, Any]]:
+    """The record folder of a complete run, by its id or its row's, and its specification."""
+    record = find_record(results, wanted)
+    if record.parent.name != "runs":
+        raise RequestError(f"{wanted!r} is a fit; name a row or a run (`harness plan --json`)")
+    spec = read_json(record / "spec.json")
+    if spec is None or (status_of(record) or {}).get("status") != "ok":
+        raise RequestError(f"run {record.name} is not complete; run the suite first")
+    return record, spec
 
 
 def _rows(results: Path) -> list[tuple[Path, str]]:

@@ -13,13 +13,13 @@ from typing import Any
 
 from harness import registry
 from harness.commands.arguments import add_results, positive
-from harness.commands.show import find_record
+from harness.commands.show import find_run
 from harness.errors import RequestError
 from harness.execute.launches import launch, next_measurement, specification
 from harness.execute.process import StageFailed
 from harness.measure.host import available_cores, host_id
 from harness.records.files import read_json
-from harness.records.store import Store, status_of
+from harness.records.store import Store
 from harness.sources import default_cache
 from harness.suite import Timing
 
@@ -117,15 +117,11 @@ def _target(args: argparse.Namespace, scratch: Path) -> Target:
             f"{args.target}: no artifact (a folder with harness.json); fitted ones lie in the "
             f"cache under {default_cache() / 'fits'}"
         )
-    return _of_run(args, find_record(args.results, args.target))
+    return _of_run(args)
 
 
-def _of_run(args: argparse.Namespace, record: Path) -> Target:
-    if record.parent.name != "runs":
-        raise RequestError(f"{args.target!r} is a fit; name a row or a run (`harness plan --json`)")
-    spec = read_json(record / "spec.json")
-    if spec is None or (status_of(record) or {}).get("status") != "ok":
-        raise RequestError(f"run {record.name} is not complete; run the suite first")
+def _of_run(args: argparse.Namespace) -> Target:
+    record, spec = find_run(args.results, args.target)
     row = spec["row"]
     fit = default_cache() / "fits" / spec["fit_id"]
     if not (fit / "artifact" / "harness.json").is_file():
