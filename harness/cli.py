@@ -1,6 +1,6 @@
 """The ``harness`` command: parse, call, print.
 
-Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
+Only the module of the command that is called is imported, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.printable import printable
 
 DONE, WRONG_REQUEST, INTERRUPTED = 0, 2, 130
 
-#: what each module of `harness.commands` that is a command does, in the order of ``--help``
+#: modules of `harness.commands`, in the order of ``--help``, and what each command does
 COMMANDS = {
     "run": "fit, score and time what a suite asks for, and render its board",
     "plan": "show what would run and what is already there",
