@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from harness.execute.devices import Devices
 from tests.conftest import Answer, call_harness
 
 SUITE = """\
@@ -138,3 +142,23 @@ def test_bisect_finds_the_commit_that_lost_quality(project: Path, tmp_path: Path
     assert found["commit"] == commits[2] and "change 2" in found["subject"]
     worktrees = subprocess.check_output(["git", "worktree", "list"], cwd=mine, text=True)
     assert len(worktrees.splitlines()) == 1
+
+
+def test_rerun_begins_when_stages_of_ours_have_ended(project: Path) -> None:
+    """Its launches are under the same guard as those of `harness run`."""
+    kept, cache = project / "guarded", project.parent / "cache"
+    command = [sys.executable, "-m", "harness.cli", "compare", "main", "results", "--rerun"]
+    with Devices.of(cache).working("cpu"):
+        process = subprocess.Popen(
+            [*command, "--launches", "1", "--keep", str(kept)], cwd=project,
+            env=os.environ | {"HARNESS_CACHE": str(cache)}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert process.stdout is not None
+        said = next((line for line in process.stdout if "first 1/1" in line), "")
+        assert said, "it did not come to its first launch"
+        time.sleep(3)
+        assert not list(kept.rglob("launch.log")) and process.poll() is None
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode in (0, 3), out
+    assert len(list(kept.rglob("timing.json"))) >= 2

@@ -6,18 +6,21 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.execute.launches import launch as bounded
+from harness.execute.process import Bounds, StageFailed
 from harness.measure.energy import Source
 from harness.measure.host_state import read_counters
 from harness.measure.host_watch import HostWatch
 from harness.measure.launch_passes import BlockWatch
 from harness.measure.memory_watch import footprint
 from tests.test_measure_host_watch import hogs
-from tests.test_measure_launch import launch, majority
+from tests.test_measure_launch import TIMING, launch, majority
 
 pytestmark = pytest.mark.alone
 
@@ -99,6 +102,25 @@ def test_the_memory_pass_sees_what_the_runtime_adds_to_an_idle_process(tmp_path:
     assert 0 < facts["peak_memory_mb"] < memory["peak_pss_mb"]
     assert facts["peak_memory_basis"].startswith("peak proportional set")
     assert facts["device_allocated_mb"] is None
+
+
+def test_a_launch_that_holds_more_than_it_may_is_ended(tmp_path: Path) -> None:
+    """scikit-learn alone is larger than 20 MB."""
+    majority(tmp_path)
+    spec = {
+        "runtime": "sklearn", "artifact": str(tmp_path / "artifact"), "exports": str(tmp_path),
+        "device": "cpu", "threads": 1, "inputs": str(tmp_path / "inputs.npz"), "seed": 1,
+        "timing": TIMING | {"min_samples": 10**9, "max_samples": 10**9, "max_seconds": 60},
+    }  # fmt: skip
+    begin = time.monotonic()
+    with pytest.raises(StageFailed, match=r"timing held 0\.\d GB of memory, over its limit") as why:
+        bounded(
+            spec, tmp_path / "order.json", tmp_path / "out", tmp_path / "log",
+            bounds=Bounds(50, 20_000_000),
+        )  # fmt: skip
+    assert why.value.status == "oom"
+    assert time.monotonic() - begin < 20
+    assert not (tmp_path / "out/timing.json").exists()
 
 
 def test_a_source_without_anything_says_unavailable() -> None:

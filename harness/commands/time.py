@@ -15,6 +15,7 @@ from harness import registry
 from harness.commands.arguments import add_results, positive
 from harness.commands.show import find_run
 from harness.errors import RequestError
+from harness.execute.devices import Devices, device_name
 from harness.execute.launches import launch, next_measurement, specification
 from harness.execute.process import StageFailed
 from harness.measure.host import available_cores, host_id
@@ -227,7 +228,8 @@ def _launches(args: argparse.Namespace, target: Target, scratch: Path) -> list[M
         if args.record and target.store is not None:
             place = next_measurement(*target.store, here)
         try:
-            facts = launch(spec, scratch / "launch.json", place, scratch / "launch.log")
+            with Devices.of(default_cache()).measuring(device_name(target.device)):
+                facts = launch(spec, scratch / "launch.json", place, scratch / "launch.log")
         except StageFailed as failure:
             raise RequestError(
                 f"{target.name} in {target.runtime}: {failure.status}: {failure.reason}"

@@ -1,16 +1,19 @@
 """Who may use a device now: many that work, or one that measures.
 
 The locks are files in the cache, so that all processes of ours on a host respect each other: a
-measurement waits until the stages at work have ended, and no stage begins while it lasts.
+measurement waits until the stages at work have ended, and no stage begins while it lasts. Nodes of
+a cluster may share a cache, and do not wait for each other.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from harness.records.locks import acquire
@@ -22,13 +25,13 @@ QUIET_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Devices:
-    """The devices of one host, by name: ``cpu``, ``cuda:0``, ..."""
+    """The devices of this host, by name: ``cpu``, ``cuda:0``, ..."""
 
     folder: Path  # of the lock files
 
     @classmethod
-    def of(cls, cache: Path, host_id: str) -> Devices:
-        return cls(cache / "locks" / f"devices-{host_id}")
+    def of(cls, cache_folder: Path) -> Devices:
+        return cls(cache_folder / "locks" / f"devices-{_this_kernel()}")
 
     @contextmanager
     def working(self, *names: str) -> Iterator[None]:
@@ -67,6 +70,20 @@ class Devices:
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.lock"
+
+
+def device_name(asked: str, gpu: str | None = None) -> str:
+    """What a specification's ``cpu`` or ``cuda`` is here; ``gpu``: the index that we were given."""
+    return f"cuda:{gpu or 0}" if asked == "cuda" else asked
+
+
+@cache
+def _this_kernel() -> str:
+    """What all processes on this machine have in common and those of an equal one have not."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return platform.node()
 
 
 def _must(descriptor: int | None) -> int:

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO, TypeVar
 
 from harness.execute.environment import thread_environment
 from harness.execute.groups import Group
-from harness.execute.process import StageFailed, log_tail
+from harness.execute.memory import group_bytes, limit_bytes, resident_bytes
+from harness.execute.process import WATCH_SECONDS, Bounds, StageFailed, log_tail, too_large
 from harness.measure.launch import TIMING_VERSION, UNSUPPORTED
 from harness.measure.waiting import wait
 from harness.records.files import read_json, write_json
@@ -31,6 +32,11 @@ TIMEOUT_SECONDS = 900
 #: Launches an arm for a comparison of two: with six, equal things still differ by more than 1% in
 #: 64% of cases (36 launches of one loop, medians' coefficient of variation 3.3%), so no fewer.
 COMPARED_LAUNCHES = 6
+
+
+def usual_bounds() -> Bounds:
+    """Where no suite says how much time and memory a launch may take."""
+    return Bounds(TIMEOUT_SECONDS, limit_bytes(None))
 
 
 def next_measurement(store: Store, run_id: str, host_id: str) -> Path:
@@ -57,8 +63,8 @@ def time_run(
     timing: Timing,
     target: Path,
     log_path: Path,
-    gpu: str | None = None,
-    timeout_seconds: float = TIMEOUT_SECONDS,
+    gpu: str | None,
+    bounds: Bounds,
 ) -> dict[str, Any]:
     """One fresh process that times one run into ``target``; the content of its ``timing.json``.
 
@@ -75,7 +81,7 @@ def time_run(
         seed=job.spec["seed"],
     )
     order = job.fit_folder / "launch.json"
-    return launch(spec, order, target, log_path, gpu, timeout_seconds)
+    return launch(spec, order, target, log_path, gpu, bounds)
 
 
 def specification(
@@ -135,13 +141,14 @@ def launch(
     target: Path,
     log_path: Path,
     gpu: str | None = None,
-    timeout_seconds: float = TIMEOUT_SECONDS,
+    bounds: Bounds | None = None,
 ) -> dict[str, Any]:
     """Start one measuring process and wait for it, blocked; the content of its ``timing.json``.
 
     ``order``: where the specification is handed over; ``target``: the folder that gets the records.
     Raises `StageFailed`.
     """
+    bounds = bounds or usual_bounds()
     log_path.parent.mkdir(parents=True, exist_ok=True)
     begin = log_path.stat().st_size if log_path.exists() else 0
     # last, so that the cold start does not hold our own preparations
@@ -149,9 +156,9 @@ def launch(
     arguments = ["harness.measure.launch", str(order), str(target)]
     try:
         with open(log_path, "ab") as log, _process(arguments, spec, gpu, log) as process:
-            code = wait(process, timeout_seconds)  # blocked: a polling parent disturbs
+            code = _wait_within(process, bounds)
     except subprocess.TimeoutExpired:
-        reason = f"timing took longer than {timeout_seconds:g} s"
+        reason = f"timing took longer than {bounds.seconds:g} s"
         raise StageFailed("timeout", reason, log_tail=log_tail(log_path, begin)) from None
     facts = read_json(target / "timing.json")
     if code or facts is None:
@@ -166,6 +173,26 @@ def launch(
             log_tail=tail,
         )
     return facts
+
+
+def _wait_within(process: subprocess.Popen[Any], bounds: Bounds) -> int:
+    """Its exit status; ``subprocess.TimeoutExpired``, or `StageFailed` for too much memory.
+
+    Blocked, for a parent that polls disturbs, but for one look a second at counters; pages are
+    walked only where those are past the limit.
+    """
+    deadline = time.monotonic() + bounds.seconds
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            return wait(process, max(0.0, min(left, WATCH_SECONDS)))
+        except subprocess.TimeoutExpired:
+            if left <= WATCH_SECONDS:
+                raise
+        if resident_bytes(process.pid) > bounds.memory_bytes:
+            held = group_bytes(process.pid, worth_counting=bounds.memory_bytes)
+            if held > bounds.memory_bytes:
+                raise too_large("timing", held, bounds)
 
 
 def abba(launches: int) -> str:

