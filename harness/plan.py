@@ -113,6 +113,7 @@ def make_plan(
     task_parts: dict[tuple[int, str], dict[str, Any]] = {}
     for i, entry in enumerate(suite.matrix):
         where = loaded.where("matrix", i)
+        run_parts: _RunParts = {}
         baseline = entry.recipe == "baseline"
         for framework in entry.frameworks or (("sklearn",) if baseline else ("torch",)):
             backend = registry.backends.get(framework, where)
@@ -156,7 +157,7 @@ def make_plan(
                         )
                         row = {"train_budget": size} if task_id in curves else {}
                         templates = (
-                            _run_templates(family, loaded, entry, where, backend, row)
+                            _run_templates(family, loaded, entry, where, backend, row, run_parts)
                             if not family.open
                             else []
                         )
@@ -346,6 +347,10 @@ def _family(
     return _Family(spec, model, task, auto_key, dtype == "auto", fit_id)
 
 
+#: what an entry's runs of many models share, by task, device, kind of model and runtime
+_RunParts = dict[tuple[str, ...], tuple[dict[str, Any], OpenDigest]]
+
+
 def _run_templates(
     family: _Family,
     loaded: LoadedSuite,
@@ -353,6 +358,7 @@ def _run_templates(
     where: str,
     backend: Any,
     size: dict[str, int | None],
+    known: _RunParts,
 ) -> list[_RunTemplate]:
     spec, model, task = family.spec, family.model, family.task
     templates = []
@@ -371,27 +377,30 @@ def _run_templates(
             "dtype": runtime.dtype,
             **size,
         }
-        run_spec = {
-            "runtime": name,
-            "device": spec["device"],
-            "dtype": runtime.dtype,
-            "threads": spec["threads"],
-            "test": {
-                "file": spec["task"]["data"]["test"],
-                "size": spec["task"]["budget"]["test"],
-                "metrics": list(task.metrics),
-                # only where asked for: runs without slices keep their ids
-                **({"slices": list(task.slices)} if task.slices else {}),
-            },
-            "versions": {
-                "score": STAGE_VERSIONS["score"],
-                "export": STAGE_VERSIONS["export"] if runtime.needs == "onnx" else 0,
-                "runtime": runtime.version,
-                "task": registry.tasks.get(task.type).version,
-                **_installed((*runtime.libraries, *runtime.kind_libraries.get(model.kind, ()))),
-            },
-        }
-        run_id = OpenDigest(run_spec, ("fit_id", "seed"))
+        key = (task.id, spec["device"], model.kind, name)
+        if key not in known:
+            run_spec = {
+                "runtime": name,
+                "device": spec["device"],
+                "dtype": runtime.dtype,
+                "threads": spec["threads"],
+                "test": {
+                    "file": spec["task"]["data"]["test"],
+                    "size": spec["task"]["budget"]["test"],
+                    "metrics": list(task.metrics),
+                    # only where asked for: runs without slices keep their ids
+                    **({"slices": list(task.slices)} if task.slices else {}),
+                },
+                "versions": {
+                    "score": STAGE_VERSIONS["score"],
+                    "export": STAGE_VERSIONS["export"] if runtime.needs == "onnx" else 0,
+                    "runtime": runtime.version,
+                    "task": registry.tasks.get(task.type).version,
+                    **_installed((*runtime.libraries, *runtime.kind_libraries.get(model.kind, ()))),
+                },
+            }
+            known[key] = run_spec, OpenDigest(run_spec, ("fit_id", "seed"))
+        run_spec, run_id = known[key]
         templates.append(_RunTemplate(row, digest(row), run_spec, run_id, launches))
     return templates
 
