@@ -69,6 +69,7 @@ executors = Registry(
     {
         "local": "harness.execute.local:LocalExecutor",
         "ray": "harness.execute.ray:RayExecutor",
+        "slurm": "harness.execute.slurm:SlurmExecutor",
     },
 )
 derivations = Registry("harness.derivations", "data derivation")

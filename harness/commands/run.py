@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--executor", default="local", metavar="NAME",
-        help="where to work: local (default), or ray, a Ray cluster",
+        help="where to work: local (default), ray or slurm, which are clusters",
     )  # fmt: skip
     parser.add_argument(
         "--address", default="", metavar="HOST:PORT", help="of the cluster (--executor ray)"

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
+from harness.errors import RequestError
 from harness.execute.report import Reporter
 from harness.plan import Fit, Machine, Plan, Run
 from harness.records.store import ANSWERS, Store
@@ -117,9 +119,14 @@ class Executor(ABC):
     """Has assignments worked. Use it as a context manager, so that nothing outlives it."""
 
     name: ClassVar[str]
+    #: options that it cannot honour, and what to do instead
+    refuses: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def __init__(self, place: Place, reporter: Reporter, options: ExecutorOptions) -> None:
         """`RequestError` for options that it cannot honour."""
+        for option, why in self.refuses.items():
+            if getattr(options, option):
+                raise RequestError(f"--{option} {why}")
         self.place = place
         self.reporter = reporter
         self.options = options

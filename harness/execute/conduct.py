@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from harness.execute.claims import claim
 from harness.execute.process import StageFailed
 from harness.execute.report import PlainReporter, Reporter
 from harness.execute.walk import Walker, failures_of, launches_left, status
-from harness.plan import Fit, Plan, make_plan
+from harness.plan import Fit, Plan, Run, make_plan
 from harness.records.digests import NO_DIGEST, damage
 from harness.records.files import read_json, write_json
 from harness.records.identity import digest
@@ -31,7 +31,7 @@ from harness.stages.reference import reference_framework
 def unfinished(plan: Plan, place: Place) -> list[Fit]:
     """The fits with work left, those included whose `auto` is still open."""
     walker = Walker(place, PlainReporter())
-    return [fit for fit in plan.fits if not fit.fit_id or not _complete(plan, fit, place, walker)]
+    return [fit for fit in plan.fits if not fit.fit_id or not complete(fit, walker)]
 
 
 def execute(
@@ -121,15 +121,16 @@ def disk_told(place: Place) -> Iterator[None]:
         ) from None
 
 
-def _complete(plan: Plan, fit: Fit, place: Place, walker: Walker) -> bool:
+def complete(fit: Fit, walker: Walker, left: Callable[[Place, Run], int] = launches_left) -> bool:
+    """Nothing of a fit, its runs and their timings is left to do; ``left`` counts launches."""
+    place = walker.place
     record = place.store.fit(fit.fit_id)
     if not walker.done(record):
         return False
     if status(record) != "ok":
         return True
     return all(
-        walker.done(place.store.run(run.run_id)) and not launches_left(place, run)
-        for run in fit.runs
+        walker.done(place.store.run(run.run_id)) and not left(place, run) for run in fit.runs
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from harness.errors import RequestError
@@ -28,6 +28,11 @@ class LocalExecutor(Executor):
     """Threads that each walk one assignment at a time; their workers are processes."""
 
     name: ClassVar[str] = "local"
+    refuses: ClassVar[Mapping[str, str]] = {
+        "address": "names a cluster; --executor local works on this machine",
+        "store": "shares what fits made between the nodes of a cluster, and --executor local works "
+        "on this machine alone, where its cache (HARNESS_CACHE) keeps them; leave it out",
+    }
 
     def __init__(self, place: Place, reporter: Reporter, options: ExecutorOptions) -> None:
         super().__init__(place, reporter, options)

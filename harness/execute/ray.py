@@ -15,24 +15,33 @@ import logging
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.errors import RequestError
 from harness.execute.base import Assignment, Executor, ExecutorOptions, Outcome, Place
-from harness.execute.claims import claim
+from harness.execute.cluster import (
+    NODE_LOSSES,
+    Needs,
+    left_to_work,
+    lost,
+    outcome_of,
+    work_here,
+)
 from harness.execute.report import Reporter
 from harness.execute.shared import SharedStore
 from harness.execute.walk import Walker
-from harness.plan import Machine
 from harness.records.files import write_bytes
 from harness.records.locks import acquire
 from harness.records.store import Store, is_done
 
-#: how often a task is made anew after its node or its process was lost
-NODE_LOSSES = 3
 #: completes a record, so it is written after all other files of its folder
 _LAST = "status.json"
+_BOUNDED = (
+    "bounds this machine; --executor ray takes what the cluster offers: bound that by `ray start "
+    "--num-cpus N --num-gpus N`"
+)
 
 Files = dict[str, bytes]
 
@@ -41,15 +50,10 @@ class RayExecutor(Executor):
     """Submits all, and writes down what comes back as it comes."""
 
     name: ClassVar[str] = "ray"
+    refuses: ClassVar[Mapping[str, str]] = {"jobs": _BOUNDED, "devices": _BOUNDED}
 
     def __init__(self, place: Place, reporter: Reporter, options: ExecutorOptions) -> None:
         super().__init__(place, reporter, options)
-        for asked, option in ((options.jobs, "--jobs"), (options.devices, "--devices")):
-            if asked:
-                raise RequestError(
-                    f"{option} bounds this machine; --executor ray takes what the cluster offers: "
-                    "bound that by `ray start --num-cpus N --num-gpus N`"
-                )
         try:
             import ray
         except ImportError:
@@ -78,9 +82,9 @@ class RayExecutor(Executor):
                 ) from None
 
     def work(self, assignments: Sequence[Assignment]) -> Outcome:
+        assignments, outcome = left_to_work(self.place, assignments)
         for assignment in assignments:
             self._check_room(assignment)
-        outcome = Outcome()
         held: dict[Any, tuple[Assignment, int]] = {}
         try:
             for assignment in assignments:
@@ -141,20 +145,14 @@ class RayExecutor(Executor):
         )
 
     def _receive(self, reference: Any, assignment: Assignment) -> Outcome:
-        fit = assignment.fit
         try:
             files, facts = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
-            return _lost(fit.fit_id, f"{type(error.cause).__name__}: {error.cause}")
+            return _lost(assignment, f"{type(error.cause).__name__}: {error.cause}")
         except self._ray.exceptions.RayError as error:
-            return _lost(fit.fit_id, str(error).splitlines()[0])
-        if "request" in facts:
-            raise RequestError(f"on host {facts['host']}: {facts['request']}")
+            return _lost(assignment, str(error).splitlines()[0])
         write_records(self.place.store, files)
-        self.reporter.note(
-            f"{fit.model.id} {fit.spec['recipe']} on {fit.task.id}: from host {facts['host']}"
-        )
-        return Outcome(facts["done"], facts["kept"], [tuple(bad) for bad in facts["bad"]])
+        return outcome_of(facts, assignment, self.reporter)
 
 
 def _answers(address: str) -> None:
@@ -166,19 +164,13 @@ def _answers(address: str) -> None:
 
 def _resources(assignment: Assignment) -> dict[str, float]:
     """What Ray shall set aside: cores, GPUs, and bytes where the suite bounds them."""
-    spec, gigabytes = assignment.fit.spec, assignment.limits.memory_gb
-    needs: dict[str, float] = {
-        "CPU": spec["threads"],
-        "GPU": 1 if spec["device"].startswith("cuda") else 0,
-    }
-    if gigabytes:
-        needs["memory"] = int(gigabytes * 1e9)
-    return needs
+    needs = Needs.of(assignment)
+    named: dict[str, float] = {"CPU": needs.cpus, "GPU": needs.gpus}
+    return named | ({"memory": needs.memory_bytes} if needs.memory_bytes else {})
 
 
-def _lost(fit_id: str, reason: str) -> Outcome:
-    """No record: the next run of the same command tries again."""
-    return Outcome(bad=[(f"fit {fit_id}", "failed", f"nothing came back from its node: {reason}")])
+def _lost(assignment: Assignment, reason: str) -> Outcome:
+    return lost(assignment, f"nothing came back from its node: {reason}")
 
 
 def _folders(store: Store, assignment: Assignment) -> list[Path]:
@@ -213,39 +205,22 @@ def write_records(store: Store, files: Mapping[str, bytes]) -> None:
 def work_on_node(
     assignment_text: str, suite: str, retry: bool, known: Files, store_url: str
 ) -> tuple[Files, dict[str, Any]]:
-    """Runs on a node: (record files, the outcome's facts with the ``host``; its ``request`` is what
-    is wrong with the request, where something is)."""
+    """Runs on a node: (record files, what `work_here` says)."""
     import tempfile
 
-    from harness.execute.report import PlainReporter
-    from harness.measure.host import available_cores, has_gpu, host_id
     from harness.sources import default_cache
 
-    # Ray hides the GPUs that the task was not given; a host's name tells of all it has
-    given = os.environ.pop("CUDA_VISIBLE_DEVICES", None)
-    machine = Machine(host_id(), has_gpu(), available_cores())
     assignment = Assignment.loads(assignment_text)
     with tempfile.TemporaryDirectory(prefix="harness-") as scratch:
-        place = Place(Store(Path(scratch), suite), default_cache(), machine, retry)
+        store = Store(Path(scratch), suite)
         for name, content in known.items():
-            write_bytes(place.store.folder / name, content)
-        held = claim(place, assignment.fit.fit_id, wait=True)
-        assert held is not None
-        walker = Walker(place, PlainReporter(io.StringIO()), given or None)
-        try:
-            outcome = _work_shared(walker, assignment, store_url)
-        except RequestError as error:
-            return {}, {"host": machine.host_id, "request": str(error)}
-        finally:
-            walker.close()
-            held.release()
-            if given is not None:
-                os.environ["CUDA_VISIBLE_DEVICES"] = given
-        facts = {"done": outcome.done, "kept": outcome.kept, "bad": outcome.bad}
-        return _files_of(place.store, assignment), facts | {"host": machine.host_id}
+            write_bytes(store.folder / name, content)
+        work = partial(_work_shared, store_url)
+        facts = work_here(assignment, store, default_cache(), retry, io.StringIO(), work)
+        return ({} if "request" in facts else _files_of(store, assignment)), facts
 
 
-def _work_shared(walker: Walker, assignment: Assignment, store_url: str) -> Outcome:
+def _work_shared(store_url: str, walker: Walker, assignment: Assignment) -> Outcome:
     """Work it from what other hosts have shared, and share what comes of it."""
     from harness.stages.fit import fit_is_cached
 

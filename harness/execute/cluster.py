@@ -1,0 +1,120 @@
+"""What executors beyond this machine share: what they ask of a node, and what they do on one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+from harness.errors import RequestError
+from harness.execute.base import Assignment, Outcome, Place
+from harness.execute.claims import claim
+from harness.execute.conduct import complete
+from harness.execute.report import PlainReporter, Reporter
+from harness.execute.walk import Walker, failures_of, launches_left
+from harness.plan import Machine, Run
+from harness.records.store import Store
+
+#: how often an assignment is worked anew after its node or its process was lost
+NODE_LOSSES = 3
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What all stages of an assignment can be worked with."""
+
+    cpus: int
+    gpus: int
+    memory_bytes: int | None  # of one stage; None: the suite sets no limit
+
+    @classmethod
+    def of(cls, assignment: Assignment) -> Needs:
+        spec, gigabytes = assignment.fit.spec, assignment.limits.memory_gb
+        return cls(
+            spec["threads"],
+            1 if spec["device"].startswith("cuda") else 0,
+            int(gigabytes * 1e9) if gigabytes else None,
+        )
+
+
+def left_to_work(
+    place: Place, assignments: Sequence[Assignment]
+) -> tuple[list[Assignment], Outcome]:
+    """Assignments with work left, and the outcome of those that have none.
+
+    A plan knows the measurements of the host that it is made on; on a cluster other hosts make
+    them, so a run counts as timed where any one has timed it.
+    """
+    left, outcome = [], Outcome()
+    for assignment in assignments:
+        if settled(place, assignment):
+            outcome.kept += len(assignment.fit.runs)
+            outcome.add(failures_of(place, assignment.fit))
+        else:
+            left.append(assignment)
+    return left, outcome
+
+
+def settled(place: Place, assignment: Assignment) -> bool:
+    """Every record is complete, wherever its runs were timed."""
+    return complete(assignment.fit, Walker(place, PlainReporter()), _launches_left_anywhere)
+
+
+def _launches_left_anywhere(place: Place, run: Run) -> int:
+    measurements = place.store.run(run.run_id) / "measurements"
+    hosts = {folder.name.rsplit("-", 1)[0] for folder in measurements.glob("[!.]*-*")}
+    return min(
+        launches_left(replace(place, machine=replace(place.machine, host_id=host)), run)
+        for host in hosts | {place.machine.host_id}
+    )
+
+
+def work_here(
+    assignment: Assignment,
+    store: Store,
+    cache: Path,
+    retry: bool,
+    log: TextIO,
+    work: Callable[[Walker, Assignment], Outcome] = Walker.work,
+) -> dict[str, Any]:
+    """Work an assignment on the node that this process runs on.
+
+    Plain data: the outcome's ``done``, ``kept`` and ``bad``, and the ``host``; or the ``host`` and
+    ``request``, what is wrong with the request.
+    """
+    from harness.measure.host import available_cores, has_gpu, host_id
+
+    # a cluster hides the GPUs that were not given to us; a host's name tells of all it has
+    given = os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    machine = Machine(host_id(), has_gpu(), available_cores())
+    place = Place(store, cache, machine, retry)
+    held = claim(place, assignment.fit.fit_id, wait=True)
+    assert held is not None
+    walker = Walker(place, PlainReporter(log), given or None)
+    try:
+        outcome = work(walker, assignment)
+    except RequestError as error:
+        return {"host": machine.host_id, "request": str(error)}
+    finally:
+        walker.close()
+        held.release()
+        if given is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = given
+    facts = {"done": outcome.done, "kept": outcome.kept, "bad": outcome.bad}
+    return facts | {"host": machine.host_id}
+
+
+def outcome_of(facts: dict[str, Any], assignment: Assignment, reporter: Reporter) -> Outcome:
+    """What `work_here` said, back on this side; `RequestError` where nothing can go on."""
+    if "request" in facts:
+        raise RequestError(f"on host {facts['host']}: {facts['request']}")
+    fit = assignment.fit
+    reporter.note(f"{fit.model.id} {fit.spec['recipe']} on {fit.task.id}: host {facts['host']}")
+    return Outcome(facts["done"], facts["kept"], [tuple(bad) for bad in facts["bad"]])
+
+
+def lost(assignment: Assignment, reason: str) -> Outcome:
+    """Nothing is recorded: the next run of the same command tries again."""
+    return Outcome(bad=[(f"fit {assignment.fit.fit_id}", "failed", reason)])
