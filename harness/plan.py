@@ -7,8 +7,11 @@ versions of the libraries a stage loads.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -89,6 +92,20 @@ class Plan:
         return [(fit, run) for fit in self.fits for run in fit.runs]
 
 
+@contextmanager
+def _collector_resting() -> Iterator[None]:
+    """A plan is a million objects without a cycle among them, and going over all of them again and
+    again took Python's collector a third of the time."""
+    was_at_work = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_at_work:
+            gc.enable()
+
+
+@_collector_resting()
 def make_plan(
     loaded: LoadedSuite,
     options: Options,

@@ -91,6 +91,7 @@ def test_a_lost_job_gets_its_reason_or_another_try(tmp_path: Path, slurm: dict[s
     suite = tmp_path / "small.yaml"
     extra = "".join(f"  - {{id: tfidf{i}, kind: tfidf-logreg}}\n" for i in (2, 3))
     text = suite.read_text().replace("tasks:\n  -", f"{extra}tasks:\n  -", 1)
+    text = text.replace("launches: 0", "launches: 1")
     suite.write_text(text.replace("[majority, tfidf]", "[majority, tfidf, tfidf2, tfidf3]"))
     jobs = tmp_path / "slurm"
     process = start(tmp_path, slurm, "--executor", "slurm")
@@ -125,6 +126,7 @@ def test_a_lost_job_gets_its_reason_or_another_try(tmp_path: Path, slurm: dict[s
     out, _ = process.communicate(timeout=240)
     assert process.returncode == 0, out
     assert set(statuses(tmp_path).values()) == {"ok"}
+    assert len(list((tmp_path / "results").glob("small/runs/*/measurements/*/timing.json"))) == 4
 
 
 def test_ctrl_c_cancels_what_is_queued_and_what_runs(tmp_path: Path, slurm: dict[str, str]) -> None:
