@@ -149,7 +149,7 @@ def test_a_job_asks_for_all_that_its_stages_may_take(tmp_path: Path) -> None:
     # by default a fit may take 4 hours, two stages before and after it and a score an hour each
     assert demand(assignment) == (1, 0, "", 30 + 240 + 120 + 60)
     (run,) = fit.runs
-    timed = replace(run, timed=True, launches=3)  # and a launch for the memory, 15 minutes each
+    timed = replace(run, timed=True, launches=4)  # 15 minutes each
     exported = replace(run, row=run.row | {"runtime": "onnxruntime"})  # an hour to export
     on_gpu = replace(fit, runs=[timed, exported], spec=fit.spec | {"device": "cuda", "threads": 8})
     limits = Limits(memory_gb=16)

@@ -223,8 +223,8 @@ def demand(assignment: Assignment) -> tuple[int, int, str, int]:
         if registry.runtimes.get(run.row["runtime"]).needs == "onnx":
             seconds += limits.other_seconds  # the export
         seconds += limits.score_seconds
-        if run.timed and run.launches:
-            seconds += (1 + run.launches) * limits.time_seconds  # one more for the memory
+        if run.timed:
+            seconds += run.launches * limits.time_seconds
     memory = ""
     if needs.memory_bytes:
         memory = f"{math.ceil((needs.memory_bytes + SPARE_BYTES) / 2**20)}M"
