@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,9 +40,11 @@ def slurm(tmp_path: Path) -> dict[str, str]:
     return os.environ | stand_in_slurm.install(tmp_path / "slurm") | cache
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
+def wait_for(command: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """Until it is so, while the command goes on."""
+    deadline = time.monotonic() + 120
     while not condition():
+        assert command.poll() is None, command.communicate()[0]
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.02)
 
@@ -98,9 +101,9 @@ def test_a_lost_job_gets_its_reason_or_another_try(tmp_path: Path, slurm: dict[s
     ends = ("TIMEOUT", "OUT_OF_MEMORY", "PREEMPTED", "NODE_FAIL")
     for number, state in enumerate(ends):
         task = f"1_{number}"
-        wait_for(lambda task=task: stand_in_slurm.states(jobs).get(task) == "RUNNING")
+        wait_for(process, lambda task=task: stand_in_slurm.states(jobs).get(task) == "RUNNING")
         stand_in_slurm.end(jobs, task, state)
-    wait_for(lambda: len(stand_in_slurm.submissions(jobs)) >= 2)  # submitted again
+    wait_for(process, lambda: len(stand_in_slurm.submissions(jobs)) >= 2)  # submitted again
     out, _ = process.communicate(timeout=240)
     assert process.returncode == 1, out
     assert "2 runs made" in out and "2 failed" in out
@@ -114,9 +117,9 @@ def test_a_lost_job_gets_its_reason_or_another_try(tmp_path: Path, slurm: dict[s
     # its own end, by whatever: told, and not held against the model
     process = start(tmp_path, slurm, "--executor", "slurm", "--retry", "--only", "majority")
     last = stand_in_slurm.submissions(jobs)
-    wait_for(lambda: len(stand_in_slurm.submissions(jobs)) > len(last))
+    wait_for(process, lambda: len(stand_in_slurm.submissions(jobs)) > len(last))
     task = str(len(last) + 1)
-    wait_for(lambda: stand_in_slurm.states(jobs).get(task) == "RUNNING")
+    wait_for(process, lambda: stand_in_slurm.states(jobs).get(task) == "RUNNING")
     stand_in_slurm.end(jobs, task, "FAILED")
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 1 and f"its job {task} left no answer (FAILED)" in out
@@ -132,7 +135,7 @@ def test_a_lost_job_gets_its_reason_or_another_try(tmp_path: Path, slurm: dict[s
 def test_ctrl_c_cancels_what_is_queued_and_what_runs(tmp_path: Path, slurm: dict[str, str]) -> None:
     jobs = tmp_path / "slurm"
     process = start(tmp_path, slurm, "--executor", "slurm")
-    wait_for(lambda: stand_in_slurm.states(jobs).get("1_0") == "RUNNING")
+    wait_for(process, lambda: stand_in_slurm.states(jobs).get("1_0") == "RUNNING")
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130, out
