@@ -1,4 +1,4 @@
-"""What a command line changes of a suite: other data for a task, other budgets."""
+"""What a command line changes of a suite: data of a task, budgets, launches."""
 
 from __future__ import annotations
 
@@ -41,6 +41,15 @@ def overridden(loaded: LoadedSuite, data: dict[str, str], budget: dict[str, int]
         for entry in suite.matrix
     )
     changed = suite.model_copy(update={"tasks": tasks, "matrix": matrix})
+    return loaded.model_copy(update={"suite": changed})
+
+
+def timed(loaded: LoadedSuite, launches: int) -> LoadedSuite:
+    """The suite with ``launches`` processes for every timed run; 0: nothing is timed."""
+    suite = loaded.suite
+    timing = suite.timing.model_copy(update={"launches": launches})
+    matrix = tuple(entry.model_copy(update={"launches": None}) for entry in suite.matrix)
+    changed = suite.model_copy(update={"timing": timing, "matrix": matrix})
     return loaded.model_copy(update={"suite": changed})
 
 

@@ -1,4 +1,4 @@
-"""`--data` and `--budget`: other data and other sizes for a suite's tasks, and other identities."""
+"""`--data`, `--budget`, `--launches`: what a command line changes of a suite, and of identities."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from harness.errors import RequestError
-from harness.overrides import overridden, parse_budget, parse_data
+from harness.overrides import overridden, parse_budget, parse_data, timed
 from harness.plan import Machine, Options, Plan, make_plan
 from harness.suite import Budget, Data, LoadedSuite, TaskEntry, load_suite
 
@@ -94,6 +94,23 @@ def test_a_source_without_a_scheme_is_a_path() -> None:
 def test_data_without_a_task_or_a_source_is_refused(pair: str) -> None:
     with pytest.raises(RequestError, match=f"^--data {pair}: not of the form TASK=SOURCE$"):
         parse_data([pair])
+
+
+def test_launches_hold_for_entries_that_name_their_own_and_change_no_identity(
+    loaded: LoadedSuite,
+) -> None:
+    entries = loaded.suite.matrix
+    own = entries[0].model_copy(update={"launches": 5})
+    suite = loaded.suite.model_copy(update={"matrix": (own, *entries[1:])})
+    loaded = loaded.model_copy(update={"suite": suite})
+
+    def runs(one: LoadedSuite) -> dict[str, int]:
+        plan = make_plan(one, Options(), {}, MACHINE)
+        return {run.run_id: run.launches for fit in plan.fits for run in fit.runs}
+
+    before = runs(loaded)
+    assert sorted(before.values()) == [3, 5, 5]
+    assert runs(timed(loaded, 0)) == dict.fromkeys(before, 0)
 
 
 def test_budgets_are_numbers_by_split() -> None:

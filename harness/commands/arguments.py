@@ -43,6 +43,21 @@ def add_suite_selection(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_launches(parser: argparse.ArgumentParser) -> None:
+    """``--launches N`` instead of the suite's, as `plan_of` takes it."""
+    parser.add_argument(
+        "--launches", type=natural, metavar="N",
+        help="fresh processes per timed run instead of the suite's; 0: score, do not time",
+    )  # fmt: skip
+
+
+def natural(text: str) -> int:
+    """A whole number, zero included."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError("a whole number")
+    return int(text)
+
+
 def positive(text: str) -> int:
     """A whole number above zero."""
     if not text.isdecimal() or int(text) < 1:

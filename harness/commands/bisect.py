@@ -2,7 +2,7 @@
 
 Each commit is checked out into a worktree of its own and judged against GOOD by the rule of
 ``harness compare``; an inconclusive comparison counts as good, since nothing was shown. Quality
-and sizes are read from the records; times are taken in turns with GOOD's.
+and sizes are read from the records; times and memory are taken in turns with GOOD's (``--time``).
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ class _Work:
             print(f"at {commit[:10]}", file=sys.stderr)
             command = [sys.executable, "-m", "harness.cli", "run", self.args.suite]
             command += ["--only", *self.args.only] if self.args.only else []
+            command += [] if self.args.time else ["--launches", "0"]
             done = subprocess.run(
                 [*command, "--results", str(self._results(commit))],
                 cwd=tree, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,

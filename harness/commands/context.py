@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from harness.overrides import overridden, parse_budget, parse_data
+from harness.overrides import overridden, parse_budget, parse_data, timed
 from harness.plan import Machine, Options, Plan, make_plan
 from harness.records.files import read_json
 from harness.suite import load_suite
@@ -23,11 +23,13 @@ def _cores(available: int) -> int:
     return min(available, int(asked)) if asked.isdigit() and int(asked) > 0 else available
 
 
-def plan_of(args: argparse.Namespace) -> Plan:
-    """The plan of the suite that the arguments name, on this host."""
+def plan_of(args: argparse.Namespace, launches: int | None = None) -> Plan:
+    """The plan of the suite that the arguments name, on this host; ``launches`` None: its own."""
     loaded = load_suite(args.suite)
     if args.data or args.budget:
         loaded = overridden(loaded, parse_data(args.data), parse_budget(args.budget))
+    if launches is not None:
+        loaded = timed(loaded, launches)
     options = Options(
         full=args.full,
         seeds=args.seeds,

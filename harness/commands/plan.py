@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from harness.commands.arguments import add_results, add_suite_selection
+from harness.commands.arguments import add_launches, add_results, add_suite_selection
 from harness.commands.context import plan_of
 from harness.plan import Plan
 from harness.printable import printable
@@ -22,10 +22,11 @@ COLUMNS = ("model", "task", "train", "recipe", "seed", "runtime", "fit", "run")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_results(parser)
     add_suite_selection(parser)
+    add_launches(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    plan = plan_of(args)
+    plan = plan_of(args, args.launches)
     store = Store(args.results, plan.loaded.suite.suite)
     rows = list(_rows(plan, store))
     if args.json:

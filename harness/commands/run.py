@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from harness import registry
-from harness.commands.arguments import add_results, add_suite_selection, positive
+from harness.commands.arguments import add_launches, add_results, add_suite_selection, positive
 from harness.commands.board import render
 from harness.commands.context import plan_of, this_machine
 from harness.execute.base import ExecutorOptions, Outcome, Place
@@ -27,6 +27,7 @@ EXAMPLE = "harness run nlp --only minilm"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_results(parser)
     add_suite_selection(parser)
+    add_launches(parser)
     parser.add_argument("--retry", action="store_true", help="try failed fits and runs again")
     parser.add_argument(
         "--jobs", type=positive, metavar="N",
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     start = time.monotonic()
-    plan = plan_of(args)
+    plan = plan_of(args, args.launches)
     trackers = [make_tracker(target) for target in args.track]
     store = Store(args.results, plan.loaded.suite.suite)
     store.check_writable()
