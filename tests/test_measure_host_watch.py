@@ -69,8 +69,8 @@ def test_steal_is_found_from_two_percent_of_the_core_time(tmp_path: Path) -> Non
 
 
 def test_preemption_and_the_quota_are_found(tmp_path: Path) -> None:
-    assert why(block(tmp_path, waiting_ns=19_000_000)) == ()
-    assert why(block(tmp_path, waiting_ns=21_000_000)) == ("preempted",)
+    assert why(block(tmp_path, waiting_ns=49_000_000)) == ()
+    assert why(block(tmp_path, waiting_ns=51_000_000)) == ("preempted",)
     assert why(block(tmp_path, throttled_usec=300_000)) == ("CPU quota",)
 
 

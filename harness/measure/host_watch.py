@@ -42,10 +42,11 @@ LEAST_SECONDS = 0.25
 #: Share of the machine's core time given to other guests: above it, more than the 2% to which a
 #: median's interval is asked to be narrow.
 STEAL_SHARE = 0.02
-#: Share of the block in which a computing thread could have run and had no core: like
-#: `STEAL_SHARE`. How often it made way is recorded and judged by nobody: on an idle Linux the
-#: kernel's own threads interrupt 50 times a second, for 0.1% of the time.
-WAITING_SHARE = 0.02
+#: Share of the block in which a computing thread could have run and had no core. Two threads of a
+#: model wait 1.8 to 2.3% of the time on two cores that nobody else uses, since the load generator
+#: runs there too; beside a hog 6 to 50%. How often they made way is recorded and judged by nobody:
+#: on an idle Linux the kernel's own threads interrupt 50 times a second.
+WAITING_SHARE = 0.05
 #: Share of the block for which the CPU quota stopped us: like `STEAL_SHARE`.
 THROTTLED_SHARE = 0.02
 #: A launch counts as disturbed with more than this share of such blocks: with fewer, the median and
