@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from harness.choose.halving import duration, expected_seconds, rungs, survivors
+from harness.choose.halving import duration
 from harness.choose.own_data import own_data
 from harness.errors import RequestError
 from harness.stages.similarity import token_facts
@@ -26,22 +26,6 @@ def write_csv(path: Path, count: int, header: str = "body,queue") -> Path:
         lines.append(f'"the {word} is {draw.randrange(99)}, {draw.choice("abc")}",{queue}')
     path.write_text("\n".join(lines) + "\n")
     return path
-
-
-def test_rungs_double_up_to_all_examples() -> None:
-    assert rungs(1000) == [250, 500, 1000]
-    assert rungs(250) == [125, 250]
-    assert rungs(60) == [60], "too few to halve"
-
-
-def test_the_better_half_goes_on_and_the_best_baseline_whatever_it_scored() -> None:
-    scores = {"a": 0.9, "b": 0.8, "c": 0.7, "tfidf": 0.5, "majority": 0.1}
-    assert survivors(scores, ["tfidf", "majority"]) == ["a", "b", "tfidf"]
-    assert survivors({"a": 0.9}) == ["a"]
-
-
-def test_cost_grows_with_the_examples_and_is_estimated_with_caution() -> None:
-    assert expected_seconds(10, 100, 200) == pytest.approx(26)
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,16 @@ class Attributions:
     facts: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class LanguageModelScore:
+    """``perplexity`` a token of the model's own tokenizer, over ``tokens`` of them; ``kind`` is
+    ``perplexity`` or ``pseudo-perplexity``, which are different things."""
+
+    kind: str
+    perplexity: float
+    tokens: int
+
+
 class Backend(ABC):
     """Fits models in one framework. Registered in the entry-point group ``harness.backends``."""
 
@@ -147,6 +157,21 @@ class Backend(ABC):
         """Frozen features of the training split, (features, hidden) float32 for pooled heads;
         raises `Unsupported` where a backend has none."""
         raise Unsupported(f"the framework {self.name!r} has no frozen features")
+
+    def language_model_score(
+        self,
+        model_kind: str,
+        model_folder: Path,
+        texts: Sequence[tuple[np.ndarray, np.ndarray]],
+        mask_id: int | None,
+        *,
+        seconds: float,
+        threads: int,
+    ) -> LanguageModelScore:
+        """How well the checkpoint's own head predicts texts: (token ids, which of them the
+        tokenizer added), in about ``seconds``. Raises `Unsupported`, with the reason, where the
+        checkpoint has no such head."""
+        raise Unsupported(f"the framework {self.name!r} computes no perplexity")
 
     def attributions(
         self,

@@ -39,11 +39,13 @@ class Arm:
 
 @dataclass(frozen=True)
 class OwnData:
-    """The generated suite (its matrix holds all arms), and how many examples train in it."""
+    """The generated suite (its matrix holds all arms), and how many examples it divides."""
 
     loaded: LoadedSuite
     arms: tuple[Arm, ...]
     train_examples: int
+    validation_examples: int
+    classes: int
 
     @property
     def task(self) -> str:
@@ -54,7 +56,7 @@ class OwnData:
         suite = self.loaded.suite
         task = suite.tasks[0]
         task = task.model_copy(update={"budget": task.budget.model_copy(update={"train": train})})
-        entries = tuple(_limited(arm.entry, train) for arm in arms)
+        entries = tuple(arm.entry for arm in arms)
         timing = suite.timing.model_copy(update={"launches": launches})
         changed = suite.model_copy(update={"tasks": (task,), "matrix": entries, "timing": timing})
         return self.loaded.model_copy(update={"suite": changed})
@@ -111,7 +113,8 @@ def own_data(
         }
     )
     loaded = candidates.model_copy(update={"suite": Suite.model_validate(made.model_dump())})
-    return OwnData(loaded, tuple(arms), count - test - validation)
+    classes = len(set(table.columns[options["label"]]))
+    return OwnData(loaded, tuple(arms), count - test - validation, validation, classes)
 
 
 def _column(
@@ -139,16 +142,11 @@ def _arms(suite: Suite, tasks: list[str], own: str) -> list[Arm]:
             changed = {
                 "models": (model,), "tasks": (own,), "runtimes": (), "seeds": (),
                 "settings": settings, "settings_by_task": {},
+                "budget": {},  # that of the suite is for its own clock
             }  # fmt: skip
             arm = Arm(model, entry.recipe, entry.model_copy(update=changed))
             arms.setdefault((model, entry.recipe), arm)
     return list(arms.values())
-
-
-def _limited(entry: Entry, train: int) -> Entry:
-    """An entry's own limit on training examples stays; its other budgets are the file's."""
-    own = entry.budget.get("train")
-    return entry.model_copy(update={"budget": {"train": min(train, own or train)}})
 
 
 def _identifier(stem: str) -> str:

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from harness.choose.answer import decide
 from harness.choose.evidence import select
 from harness.choose.gather import gather
-from harness.choose.halving import duration, expected_seconds, rungs, survivors
+from harness.choose.halving import Fitted, duration, useful_size
 from harness.choose.own_data import Arm, OwnData, own_data
 from harness.choose.question import BOUNDS, Question, task_named, weights_from
 from harness.choose.reasons import reasons
+from harness.choose.search import Search
 from harness.choose.wording import as_json, sentences
 from harness.commands.board import render
 from harness.commands.context import this_machine
 from harness.errors import RequestError
-from harness.execute.base import Assignment, ExecutorOptions, Place
-from harness.execute.conduct import disk_told, execute, fit_only, resolve
+from harness.execute.base import ExecutorOptions, Place
+from harness.execute.conduct import disk_told, examine, execute, fit_only
 from harness.execute.local import LocalExecutor
 from harness.execute.preflight import preflight
 from harness.execute.process import StageFailed
@@ -33,39 +34,33 @@ from harness.plan import Options, Plan, make_plan
 from harness.records.files import read_json, write_json
 from harness.records.store import Store, status_of
 from harness.sources import default_cache
+from harness.stages.fetch import fetch_model
 from harness.suite import load_suite
 
 #: the one task type whose own data can be read from a single table today
 TYPE = "text-classification"
-#: models whose frozen features are worth a fine-tuning, by LogME: the better half, but two at least
-FEWEST_MODELS = 2
 #: examples whose features are computed for the shortlist
 SHORTLIST_EXAMPLES = 400
-#: arms of the board that answers, besides the best baseline
-FINALISTS = 2
-#: a training step is a forward pass and a backward one of about twice its work
-PASSES_PER_EPOCH = 3.0
+#: an epoch of fine-tuning takes about twice as long as frozen features of the same texts (MiniLM on
+#: Reuters R8 and CoNLL-2003: 2.0 times, in bfloat16)
+PASSES_PER_EPOCH = 2.0
 #: share of the search that the shortlist may take
-SHORTLIST_SHARE = 0.5
+SHORTLIST_SHARE = 0.25
 #: share of the time that is kept for scoring and timing the finalists
 KEPT_FOR_BOARD = 0.25
 
 
 @dataclass
-class Search:
-    """A search under way: what was estimated, fitted, and left out for want of time."""
+class Bench:
+    """The user's data on this machine: what a search may ask of a candidate, and what it was told.
+
+    ``estimates``: by model; ``fits``: in the order they were made.
+    """
 
     own: OwnData
     walker: Walker
-    seconds: float  # for the search, from the start
-    deadline: float
     estimates: dict[str, dict[str, Any]] = field(default_factory=dict)
     fits: list[dict[str, Any]] = field(default_factory=list)
-    untried: list[str] = field(default_factory=list)
-
-    @property
-    def left(self) -> float:
-        return self.deadline - time.monotonic()
 
     def plan(self, arms: list[Arm], train: int, launches: int = 0) -> Plan:
         loaded = self.own.at(arms, train, launches=launches)
@@ -81,98 +76,83 @@ class Search:
     def resolved(self) -> Path:
         return self.place.store.results / "resolved.json"
 
-    def shortlist(self) -> list[Arm]:
-        """Arms of the models whose features fit the labels best, and all baselines."""
-        models = list(dict.fromkeys(arm.model for arm in self.own.arms if not arm.baseline))
-        size = min(SHORTLIST_EXAMPLES, self.own.train_examples)
-        for model in models:
-            arm = next(a for a in self.own.arms if a.model == model)
-            probe = Arm(model, "linear-probe", _probe_of(arm))
-            begun = time.monotonic()
-            if self.left <= self.seconds * (1 - SHORTLIST_SHARE):
-                self.estimates[model] = {
-                    "logme": None,
-                    "logme_reason": "its share of the time was up",
-                }
-                continue
-            try:
-                facts = self._similarity(self.plan([probe], size))
-            except StageFailed as failure:
-                if failure.status == "request":
-                    raise RequestError(failure.reason) from None
-                facts = {"logme": None, "logme_reason": failure.reason}
-            self.estimates[model] = facts | {"seconds": time.monotonic() - begun}
-        known = {m: f["logme"] for m, f in self.estimates.items() if f["logme"] is not None}
-        order = sorted(known, key=lambda m: (-known[m], m))
-        kept = order[: max(FEWEST_MODELS, math.ceil(len(order) / 2))]
-        arms = [arm for arm in self.own.arms if arm.baseline]
-        return arms + [a for model in kept for a in self.own.arms if a.model == model]
+    def shortlist(self, deadline: float) -> list[Arm]:
+        """Neural arms by how well their models' features fit the labels (LogME), the cheaper of one
+        model first; models without an estimate last, the smaller first."""
+        models = sorted(self.bytes, key=lambda model: (self.bytes[model], model))
+        for model in models:  # small ones first, so that a short time still compares several
+            left = deadline - time.monotonic()
+            self.estimates[model] = (
+                self._similarity(model, left)
+                if left > 0
+                else {"logme": None, "logme_reason": "the shortlist's share of the time was up"}
+            )
+        known = [model for model in models if self.estimates[model]["logme"] is not None]
+        order = sorted(known, key=lambda model: -self.estimates[model]["logme"])
+        order += [model for model in models if model not in known]
+        arms = [arm for arm in self.own.arms if not arm.baseline]
+        return sorted(arms, key=lambda arm: (order.index(arm.model), self.passes(arm)))
 
-    def halve(self, arms: list[Arm]) -> list[Arm]:
-        """Fit on more and more data; each time the better half and the best baseline go on."""
-        alive = arms
-        baselines = [arm.name for arm in arms if arm.baseline]
-        for train in rungs(self.own.train_examples):
-            scores = {}
-            waiting = [arm for arm in alive if not arm.baseline]
-            if self.fits and waiting and min(self._takes(a, train) for a in waiting) > self.left:
-                self.untried += [f"{arm.name} on {train} examples" for arm in waiting]
-                break  # out of time: the former rung decides
-            # the cheap ones first, so that a short time still compares several
-            for arm in sorted(alive, key=lambda a: (not a.baseline, self._takes(a, train))):
-                if not arm.baseline and self._takes(arm, train) > self.left:  # those cost seconds
-                    self.untried.append(f"{arm.name} on {train} examples")
-                    continue
-                score = self._fit(arm, train)
-                if score is not None:
-                    scores[arm.name] = score
-            alive = [arm for arm in alive if self.largest(arm)]
-            if not scores:
-                break  # out of time: the former rung decides
-            kept = survivors(scores, baselines)
-            order = sorted(scores, key=lambda name: (name not in kept, -scores[name], name))
-            alive = [next(a for a in alive if a.name == name) for name in order if name in kept]
-        neural = [arm for arm in alive if not arm.baseline][:FINALISTS]
-        return neural + [arm for arm in alive if arm.baseline][:1]
+    @cached_property
+    def bytes(self) -> dict[str, int]:
+        """Of each pretrained candidate's files."""
+        wanted = {arm.model for arm in self.own.arms if not arm.baseline}
+        base = self.own.loaded.path.resolve().parent
+        folders = {
+            model.id: fetch_model(model, self.place.cache, base)
+            for model in self.own.loaded.suite.models
+            if model.id in wanted
+        }
+        return {
+            model: sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            for model, folder in folders.items()
+            if folder is not None
+        }
 
-    def _similarity(self, plan: Plan) -> dict[str, Any]:
-        """What the stage says of the plan's only fit; recorded in the search alone."""
-        (fit,) = resolve(plan, self.walker, self.resolved).fits
-        assignment = Assignment.of(plan, fit)
-        job = self.walker.job(assignment, self.place.store.fit(fit.fit_id))
-        self.walker.reporter.stage("similarity", fit)
-        return self.walker.call(assignment, fit.spec["framework"], "similarity", job)
+    def _similarity(self, model: str, seconds: float) -> dict[str, Any]:
+        """What the stage says of a model, within about so many seconds."""
+        arm = next(arm for arm in self.own.arms if arm.model == model)
+        probe = Arm(model, "linear-probe", _probe_of(arm))
+        begun = time.monotonic()
+        try:
+            plan = self.plan([probe], min(SHORTLIST_EXAMPLES, self.own.train_examples))
+            facts = examine(plan, self.walker, self.resolved, "similarity", seconds)
+        except StageFailed as failure:
+            if failure.status == "request":
+                raise RequestError(failure.reason) from None
+            facts = {"logme": None, "logme_reason": failure.reason}
+        return facts | {"seconds": time.monotonic() - begun}
 
-    def largest(self, arm: Arm) -> int:
-        """The largest training set that an arm was fitted on."""
-        return max((f["train"] for f in self.fits if f["arm"] == arm.name), default=0)
+    def passes(self, arm: Arm) -> float:
+        """Forward passes over the training examples that a fit is worth."""
+        if arm.recipe == "linear-probe":
+            return 1.0
+        settings = self.own.loaded.suite.settings.get(arm.entry.recipe, {}) | arm.entry.settings
+        return PASSES_PER_EPOCH * float(settings.get("epochs", 3))
 
-    def _takes(self, arm: Arm, train: int) -> float:
-        """Expected seconds of a fit: from the arm's last one, else from its model's features."""
-        done = [f for f in self.fits if f["arm"] == arm.name]
-        if done:
-            return expected_seconds(done[-1]["wall_seconds"], done[-1]["train"], train)
-        facts = self.estimates.get(arm.model, {})
-        if facts.get("logme") is None:
-            return 0.0
-        passes = 1.0
-        if arm.recipe != "linear-probe":
-            settings = self.own.loaded.suite.settings.get(arm.entry.recipe, {}) | arm.entry.settings
-            passes = PASSES_PER_EPOCH * settings.get("epochs", 3)
-        return expected_seconds(passes * facts["seconds"], facts["examples"], train)
+    def guessed(self, arm: Arm, train: int) -> float:
+        """Seconds that a fit may take, from the time that its model's features took."""
+        rates = {m: f["seconds_per_text"] for m, f in self.estimates.items()
+                 if f.get("seconds_per_text")}  # fmt: skip
+        # as slow for its size as any that was measured; 0 where none was: its first fit will tell
+        slowest = max((rate / self.bytes[model] for model, rate in rates.items()), default=0.0)
+        rate = rates.get(arm.model, slowest * self.bytes[arm.model])
+        return float(rate * (self.passes(arm) * train + self.own.validation_examples))
 
-    def _fit(self, arm: Arm, train: int) -> float | None:
+    def fit(self, arm: Arm, train: int) -> Fitted | None:
         begun = time.monotonic()
         fit, facts = fit_only(self.plan([arm], train), self.walker, self.resolved)
         status = status_of(self.place.store.fit(fit.fit_id)) or {}
         score = facts.get("validation_score") if status.get("status") == "ok" else None
+        wall = time.monotonic() - begun
         self.fits.append(
             {"arm": arm.name, "model": arm.model, "recipe": arm.recipe, "train": train,
              "fit_id": fit.fit_id, "status": status.get("status", "failed"),
-             "reason": status.get("reason", ""), "validation_score": score,
-             "wall_seconds": time.monotonic() - begun}
+             "reason": status.get("reason", ""), "validation_score": score, "wall_seconds": wall}
         )  # fmt: skip
-        return score
+        if score is None:
+            return None
+        return Fitted(train, score, facts["seconds"], max(wall - facts["seconds"], 0.0))
 
 
 def _probe_of(arm: Arm) -> Any:
@@ -197,20 +177,24 @@ def choose_on_data(args: argparse.Namespace) -> int:
             preflight(plan, plan.fits, place.cache, reporter)
             begun = time.monotonic()  # downloads do not count
             with closing(Walker(place, reporter)) as walker:
-                share = seconds * (1 - KEPT_FOR_BOARD)
-                search = Search(own, walker, share, begun + share)
-                finalists = search.halve(search.shortlist())
+                bench = Bench(own, walker)
+                search = _search(bench, begun, seconds)
+                finalists = search.run()
             if not finalists:
                 raise RequestError(
-                    f"--time {args.time}: nothing could be fitted in it; {_why(search)}"
+                    f"--time {args.time}: nothing could be fitted; {_why(bench.fits)}"
                 )
-            train = min(search.largest(arm) for arm in finalists)
+            train = search.largest(finalists[0])
             with LocalExecutor(place, reporter, ExecutorOptions()) as executor:
-                execute(search.plan(finalists, train, launches=1), place, executor, reporter)
+                execute(bench.plan(finalists, train, launches=1), place, executor, reporter)
     finally:
         reporter.close()
     trace = {
-        "estimates": search.estimates, "fits": search.fits, "untried": search.untried,
+        "estimates": bench.estimates, "fits": bench.fits,
+        "shortlist": [arm.name for arm in search.shortlist],
+        "predicted": {arm.name: search.predicted(arm) for arm in search.shortlist
+                      if arm.name in search.fits},
+        "untried": [f"{name}: {why}" for name, why in search.left_out.items()],
         "train_available": own.train_examples, "train_of_board": train,
         "finalists": [arm.name for arm in finalists], "seconds": time.monotonic() - begun,
     }  # fmt: skip
@@ -219,8 +203,23 @@ def choose_on_data(args: argparse.Namespace) -> int:
     return _answer(args, own, weights, trace)
 
 
-def _why(search: Search) -> str:
-    failed = [f"{f['arm']}: {f['reason']}" for f in search.fits if f["status"] != "ok"]
+def _search(bench: Bench, begun: float, seconds: float) -> Search:
+    own, share = bench.own, seconds * (1 - KEPT_FOR_BOARD)
+    return Search(
+        shortlist=bench.shortlist(begun + share * SHORTLIST_SHARE),
+        baselines=[arm for arm in own.arms if arm.baseline],
+        examples=own.train_examples,
+        smallest=useful_size(own.train_examples, own.classes),
+        validation=own.validation_examples,
+        guessed=bench.guessed,
+        fit=bench.fit,
+        deadline=begun + share,
+        grace=seconds - share,
+    )
+
+
+def _why(fits: list[dict[str, Any]]) -> str:
+    failed = [f"{f['arm']}: {f['reason']}" for f in fits if f["status"] != "ok"]
     return "; ".join(failed) or "give it more"
 
 
@@ -248,20 +247,30 @@ def _answer(
     return 0 if answer.recommended is not None else 2
 
 
+def _similarity_text(facts: dict[str, Any]) -> str:
+    """``LogME 0.633, 1.18 tokens a word, 0.0% unknown, perplexity 45 a token``."""
+    if facts["logme"] is None:
+        return f"no estimate ({facts['logme_reason']})"
+    parts = [f"LogME {facts['logme']:.3f}"]
+    if facts.get("fertility") is not None:
+        parts.append(f"{facts['fertility']:.2f} tokens a word")
+        parts.append(f"{100 * facts['unknown_share']:.1f}% unknown")
+    if facts.get("perplexity") is not None:
+        parts.append(f"{facts['perplexity_kind']} {facts['perplexity']:.3g} a token")
+    elif "perplexity_reason" in facts:
+        parts.append(f"no perplexity: {facts['perplexity_reason']}")
+    return ", ".join(parts)
+
+
 def search_lines(trace: dict[str, Any], folder: Path) -> list[str]:
     """What the search saw, for people."""
-    lines = []
-    for model, facts in sorted(
-        trace["estimates"].items(), key=lambda item: -(item[1]["logme"] or -math.inf)
-    ):
-        if facts["logme"] is None:
-            lines.append(f"{model}: no estimate ({facts['logme_reason']})")
-            continue
-        tokens = ""
-        if facts.get("fertility") is not None:
-            tokens = f", {facts['fertility']:.2f} tokens a word"
-            tokens += f", {100 * facts['unknown_share']:.1f}% unknown"
-        lines.append(f"{model}: LogME {facts['logme']:.3f}{tokens}")
+    lines = [
+        f"{model}: {_similarity_text(facts)}"
+        for model, facts in sorted(
+            trace["estimates"].items(),
+            key=lambda item: (item[1]["logme"] is None, -(item[1]["logme"] or 0.0)),
+        )
+    ]
     for fit in trace["fits"]:
         score = fit["validation_score"]
         shown = (
@@ -270,7 +279,12 @@ def search_lines(trace: dict[str, Any], folder: Path) -> list[str]:
         lines.append(
             f"{fit['arm']} on {fit['train']:,} examples: {shown}, {fit['wall_seconds']:.0f} s"
         )
-    lines += [f"not tried, the time was up: {what}" for what in trace["untried"]]
+    if trace["train_of_board"] < trace["train_available"]:
+        lines += [
+            f"{name}: {score:.3f} expected on all {trace['train_available']:,} examples"
+            for name, score in trace["predicted"].items()
+        ]
+    lines += [f"went no further: {what}" for what in trace["untried"]]
     lines.append(
         f"board on {trace['train_of_board']:,} of {trace['train_available']:,} training examples: "
         f"{folder / 'leaderboard.html'}; the search: {folder / 'search.json'}"

@@ -75,13 +75,18 @@ def fit_only(plan: Plan, walker: Walker, resolved_file: Path) -> tuple[Fit, dict
     return fit, read_json(record / "fit.json") or {}
 
 
-def examine(plan: Plan, walker: Walker, resolved_file: Path, stage: str) -> dict[str, Any]:
-    """What a stage says of the plan's only fit, recorded nowhere: `StageFailed` if it fails."""
+def examine(
+    plan: Plan, walker: Walker, resolved_file: Path, stage: str, seconds: float | None = None
+) -> dict[str, Any]:
+    """What a stage says of the plan's only fit, recorded nowhere: `StageFailed` if it fails.
+
+    ``seconds``: when a stage that can stop half-way does so.
+    """
     plan = resolve(plan, walker, resolved_file)
     (fit,) = plan.fits
     walker.reporter.stage(stage, fit)
     assignment = Assignment.of(plan, fit)
-    job = walker.job(assignment, walker.place.store.fit(fit.fit_id))
+    job = replace(walker.job(assignment, walker.place.store.fit(fit.fit_id)), seconds=seconds)
     return walker.call(assignment, fit.spec["framework"], stage, job)
 
 

@@ -17,6 +17,7 @@ class Job:
     ``spec`` is the fit's resolved specification; ``run`` a run's, or empty. ``cache`` holds
     downloads, prepared data and artifacts; ``record`` is the record folder that the stage
     writes into; ``base`` is the folder of the suite file, which `path:` sources start from.
+    ``seconds`` is all that a stage may take that can stop half-way; None: as long as it takes.
     """
 
     fit_id: str
@@ -29,6 +30,7 @@ class Job:
     trust_remote_code: bool = False
     run_id: str = ""
     run: dict[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
 
     @property
     def model_entry(self) -> Model:

@@ -2,11 +2,13 @@
 
     python -m tests.benchmarks.choose_study --banking PATH/train.csv --time 4m --rows 1000
 
-For each set: `choose --data` picks; then every candidate is fitted on all of the training examples
-and scored on the same test examples. Regret is the score of the best candidate minus that of the
-pick. Beside it: the mean over all candidates (a random pick's expectation), and the largest model
-(by parameters; of its recipes, the better). Kendall's tau compares LogME with the best real score
-of each shortlisted backbone. Takes about an hour on two quiet cores; prints a Markdown table.
+For each set: `choose --data` picks, on a cache without fits; then every candidate is fitted on as
+many training examples as `choose` had, and scored on fresh test examples, which `choose` has not
+seen. Regret is the score of the best candidate minus that of the pick. Beside it: the mean over all
+candidates (a random pick's expectation), and the largest model (by parameters; of its recipes, the
+better). Kendall's tau compares LogME with the best real score of each shortlisted backbone. Prints
+a Markdown table. Half an hour on two quiet cores; killed, the same command goes on (`--only` does
+one set). Another `--time` with the same `--folder` uses the same real scores.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import random
 import subprocess
 import sys
@@ -36,13 +39,14 @@ from harness.execute.report import make_reporter
 from harness.plan import Options, make_plan
 from harness.records.store import Store
 from harness.sources import default_cache, fetch_data
-from harness.suite import load_suite
+from harness.suite import FileRef, load_suite
 
 Rows = list[tuple[str, str]]
 
 
-def data_sets(banking: Path, count: int, seed: int) -> dict[str, Rows]:
-    """Five labelled sets of at most ``count`` texts: intents in three cuts, news in two."""
+def data_sets(banking: Path, count: int, tests: int, seed: int) -> dict[str, tuple[Rows, Rows]]:
+    """Five labelled sets of at most ``count`` texts, and up to ``tests`` others of known labels:
+    intents in three cuts, first words of questions, news."""
     table = read_table(banking, None, {}, str(banking))
     intents = list(zip(table.columns["text"], table.columns["category"], strict=True))
     first_words = ("what", "how", "why", "can", "i", "my", "is", "do")
@@ -59,8 +63,14 @@ def data_sets(banking: Path, count: int, seed: int) -> dict[str, Rows]:
         "banking-openings": [(t.split(maxsplit=1)[-1], w) for t, w in openings],
         "news-small-topics": [row for row in topics if row[1] not in ("earn", "acq")],
     }
-    draw = random.Random(seed)
-    return {name: draw.sample(rows, min(count, len(rows))) for name, rows in sets.items()}
+    found = {}
+    for name, rows in sets.items():
+        shuffled = random.Random(seed).sample(rows, len(rows))
+        count_here = min(count, len(rows) * 2 // 3)
+        labels = {label for _, label in shuffled[:count_here]}
+        fresh = [row for row in shuffled[count_here:] if row[1] in labels]
+        found[name] = shuffled[:count_here], fresh[:tests]
+    return found
 
 
 def regrets(scores: dict[str, float], pick: str, largest: Sequence[str]) -> dict[str, float]:
@@ -83,22 +93,61 @@ def tau_interval(
     return float(taus.mean()), *(float(x) for x in np.quantile(draws, (0.025, 0.975)))
 
 
-def study(name: str, file: Path, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """One data set: the pick, and what all candidates really score."""
-    command = [
-        sys.executable, "-m", "harness.cli", "choose", "--data", str(file), "--candidates",
-        args.candidates, "--time", args.time, "--results", str(folder / "picked"), "--json",
-    ]  # fmt: skip
-    told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-    pick = "/".join(told["recommended"].split("/")[:2])
+def picked(file: Path, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """What `choose --data` says in the time, with nothing fitted before; said once."""
+    told = folder / f"told-{args.time}.json"
+    if not told.is_file():
+        cache = folder / f"cache-{args.time}"
+        cache.mkdir(parents=True, exist_ok=True)
+        for name in ("files", "models", "wheels"):
+            (default_cache() / name).mkdir(parents=True, exist_ok=True)
+            if not (cache / name).exists():
+                (cache / name).symlink_to(default_cache() / name)
+        command = [
+            sys.executable, "-m", "harness.cli", "choose", "--data", str(file), "--candidates",
+            args.candidates, "--time", args.time, "--results", str(folder / f"picked-{args.time}"),
+            "--json",
+        ]  # fmt: skip
+        environment = os.environ | {"HARNESS_CACHE": str(cache)}
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
+        told.write_bytes(done.stdout)
+    answer: dict[str, Any] = json.loads(told.read_text())
+    return answer
+
+
+def real_scores(
+    file: Path, fresh: Path, folder: Path, args: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Rows of all candidates, fitted on as many examples as `choose` has, scored on ``fresh``."""
     own = own_data(load_suite(args.candidates), file, "text-classification", None, None)
-    place = Place(Store(folder / "all", own.loaded.suite.suite), default_cache(), this_machine())
-    reporter = make_reporter()
     loaded = own.at(list(own.arms), own.train_examples)
-    plan = make_plan(loaded, Options(), {}, place.machine)
+    task = loaded.suite.tasks[0]
+    task = task.model_copy(
+        update={
+            "data": task.data.model_copy(update={"test": FileRef(source=f"path:{fresh}")}),
+            "budget": task.budget.model_copy(update={"test": None}),
+        }
+    )
+    suite = loaded.suite.model_copy(update={"tasks": (task,)})
+    place = Place(Store(folder / "real", suite.suite), default_cache(), this_machine())
+    plan = make_plan(loaded.model_copy(update={"suite": suite}), Options(), {}, place.machine)
+    reporter = make_reporter()
     with LocalExecutor(place, reporter, ExecutorOptions()) as executor:
         execute(plan, place, executor, reporter)
-    rows = [r for r in ranked(collect(place.store.folder)) if r["score"] is not None]
+    return [r for r in ranked(collect(place.store.folder)) if r["score"] is not None]
+
+
+def study(name: str, sets: tuple[Rows, Rows], args: argparse.Namespace) -> dict[str, Any]:
+    """One data set: the pick, and what all candidates really score."""
+    folder = (args.folder / name).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    files = folder / f"{name}.csv", folder / "fresh.csv"
+    for path, rows in zip(files, sets, strict=True):
+        with open(path, "w", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *rows])
+    told = picked(files[0], folder, args)
+    pick = "/".join(told["recommended"].split("/")[:2])
+    rows = real_scores(*files, folder, args)
     scores = {f"{r['model']}/{r['recipe']}": r["score"] for r in rows if r["model"] != "majority"}
     most = max(r["params"] or 0 for r in rows)
     largest = [f"{r['model']}/{r['recipe']}" for r in rows if r["params"] == most]
@@ -108,8 +157,8 @@ def study(name: str, file: Path, folder: Path, args: argparse.Namespace) -> dict
         for model, facts in estimates.items()
         if facts["logme"] is not None
     ]
-    return {"set": name, "pick": pick, "scores": scores, "pairs": pairs,
-            **regrets(scores, pick, largest)}  # fmt: skip
+    return {"set": name, "pick": pick, "scores": scores, "pairs": pairs, "fresh": len(sets[1]),
+            "seconds": told["search"]["seconds"], **regrets(scores, pick, largest)}  # fmt: skip
 
 
 def main() -> int:
@@ -119,26 +168,25 @@ def main() -> int:
     parser.add_argument("--candidates", default="nlp")
     parser.add_argument("--time", default="4m")
     parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--tests", type=int, default=500, help="fresh examples of real scores")
+    parser.add_argument("--only", nargs="+", default=[], metavar="SET", help="these data sets")
     args = parser.parse_args()
-    found = []
-    for name, rows in data_sets(args.banking, args.rows, seed=7).items():
-        folder = args.folder / name
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / f"{name}.csv", "w", newline="") as file:
-            csv.writer(file).writerows([("text", "label"), *rows])
-        found.append(study(name, folder / f"{name}.csv", folder, args))
-    (args.folder / "study.json").write_text(json.dumps(found, indent=2))
-    print("| data set | pick | regret, points | random pick | largest model |")
-    print("| --- | --- | ---: | ---: | ---: |")
+    sets = data_sets(args.banking, args.rows, args.tests, seed=7)
+    if unknown := set(args.only) - set(sets):
+        parser.error(f"--only: unknown {', '.join(sorted(unknown))}; known: {', '.join(sets)}")
+    found = [study(name, sets[name], args) for name in sets if name in (args.only or sets)]
+    (args.folder / f"study-{args.time}.json").write_text(json.dumps(found, indent=2))
+    kinds = ("choose", "random", "largest")
+    print(f"| data set | pick in {args.time} | took, s | regret, points | random pick | largest |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
     for one in found:
-        figures = " | ".join(f"{100 * one[k]:.1f}" for k in ("choose", "random", "largest"))
-        print(f"| {one['set']} | {one['pick']} | {figures} |")
-    means = " | ".join(
-        f"{100 * np.mean([o[k] for o in found]):.1f}" for k in ("choose", "random", "largest")
-    )
-    print(f"| mean | | {means} |")
-    tau, low, high = tau_interval([one["pairs"] for one in found])
-    print(f"\nKendall's tau of LogME with real scores: {tau:.2f} [{low:.2f}, {high:.2f}]")
+        figures = " | ".join(f"{100 * one[kind]:.1f}" for kind in kinds)
+        print(f"| {one['set']} | {one['pick']} | {one['seconds']:.0f} | {figures} |")
+    means = " | ".join(f"{100 * np.mean([one[kind] for one in found]):.1f}" for kind in kinds)
+    print(f"| mean | | | {means} |")
+    if len(found) > 1:
+        tau, low, high = tau_interval([one["pairs"] for one in found])
+        print(f"\nKendall's tau of LogME with real scores: {tau:.2f} [{low:.2f}, {high:.2f}]")
     return 0
 
 

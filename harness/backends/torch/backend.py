@@ -15,10 +15,11 @@ from harness.backends.base import (
     Batch,
     FitReport,
     FitRequest,
+    LanguageModelScore,
     Progress,
 )
 from harness.backends.gate import check
-from harness.errors import RequestError
+from harness.errors import RequestError, Unsupported
 
 #: examples of the training steps that are timed
 _TRIAL_BATCH = 16
@@ -63,6 +64,15 @@ class TorchBackend(Backend):
         from harness.backends.torch.probe import features
 
         return features(request, progress)
+
+    def language_model_score(
+        self, model_kind: str, model_folder: Path, *inputs: Any, **settings: Any
+    ) -> LanguageModelScore:
+        from harness.backends.torch.perplexity import language_model_score
+
+        if model_kind != "transformer":
+            raise Unsupported(f"models of kind {model_kind!r} have no language-model head")
+        return language_model_score(model_folder, *inputs, **settings)
 
     def attributions(self, artifact: Path, *inputs: Any, **settings: Any) -> Attributions:
         from harness.backends.torch.explain import attributions

@@ -301,7 +301,7 @@ def build_static(
 def build_transformer(
     info: ArtifactInfo, folder: Path, recipe: str, dropout: float | None, attention: str | None
 ) -> FittedModel:
-    config = _config(folder)
+    config = read_config(folder)
     if dropout is not None:
         for key in _DROPOUT_KEYS:
             if isinstance(getattr(config, key, None), float | int):
@@ -354,7 +354,8 @@ def quiet_transformers() -> None:
     logging.disable_progress_bar()
 
 
-def _config(folder: Path) -> Any:
+def read_config(folder: Path) -> Any:
+    """A checkpoint's ``config.json`` as transformers reads it; no code of the folder is run."""
     from transformers import AutoConfig
 
     quiet_transformers()

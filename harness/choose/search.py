@@ -1,0 +1,176 @@
+"""Which candidates a search fits on how many examples, within its time.
+
+Knows no framework: fits and the clock are the caller's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from harness.choose.halving import (
+    CAUTION,
+    Fitted,
+    better_half,
+    expected_seconds,
+    predicted,
+    ranked,
+    rungs,
+)
+from harness.choose.own_data import Arm
+
+#: arms of the board that answers, besides the best baseline
+FINALISTS = 2
+
+
+@dataclass
+class Search:
+    """A search under way.
+
+    Everything is fitted on all examples where that fits into the time. Else the most promising
+    model is sure of its last fit: the final size is the largest at which the time allows for it,
+    its seconds are set aside, and the others are halved on the way there with what remains.
+
+    ``shortlist``: neural arms, most promising first, of one model the cheaper first; ``guessed``:
+    seconds that an arm may take on so many examples, before anything of it was fitted; ``fit``:
+    None if it failed. ``examples``: all that there are to train on, of which ``smallest`` are the
+    fewest that tell something; ``validation``: examples behind each score.
+    """
+
+    shortlist: Sequence[Arm]
+    baselines: Sequence[Arm]
+    examples: int
+    smallest: int
+    validation: int
+    guessed: Callable[[Arm, int], float]
+    fit: Callable[[Arm, int], Fitted | None]
+    deadline: float
+    #: seconds after the deadline that the first neural fit may take as well
+    grace: float = 0.0
+    clock: Callable[[], float] = time.monotonic
+    fits: dict[str, list[Fitted]] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    #: why an arm went no further, by its name
+    left_out: dict[str, str] = field(default_factory=dict)
+    #: the training size that decides
+    final: int = 0
+    #: arms whose fits at the final size are sure of their time
+    favourite: list[Arm] = field(default_factory=list)
+
+    @property
+    def left(self) -> float:
+        return self.deadline - self.clock()
+
+    def run(self) -> list[Arm]:
+        """Fit what time allows; the arms for the board, best first, then the best baseline."""
+        self.favourite = [arm for arm in self.shortlist if arm.model == self.shortlist[0].model]
+        self._settle(self.examples)
+        for arm in self.baselines:
+            self._fit(arm, self.final)
+        alive = list(self.shortlist)
+        for size in self._small_sizes():
+            alive = [arm for arm in alive if self._try(arm, size) or arm in self.favourite]
+            alive = self._survivors(alive, size)
+        self._settle(self.final)  # fits have told what they really take
+        for arm in alive + self._ranked([arm for arm in self.shortlist if arm not in alive]):
+            self._try(arm, self.final)
+        return self._finalists()
+
+    def takes(self, arm: Arm, train: int) -> float:
+        """Expected seconds of a fit: from the arm's last one, else as guessed."""
+        done = self.fits.get(arm.name)
+        return expected_seconds(done[-1], train) if done else CAUTION * self.guessed(arm, train)
+
+    def predicted(self, arm: Arm) -> float:
+        """Its validation score on all examples; it must have been fitted."""
+        return predicted(self.fits[arm.name], self.examples, self.validation)
+
+    def largest(self, arm: Arm) -> int:
+        """The largest training set that an arm was fitted on."""
+        return max((fit.train for fit in self.fits.get(arm.name, ())), default=0)
+
+    def _settle(self, most: int) -> None:
+        """The final size: the largest of ``most``, a half, a quarter, ... at which the time allows
+        for the favourite, or for its cheapest arm. Where not even that: the fewest useful."""
+        for arms in (self.favourite, self.favourite[:1]):
+            size = most
+            while size >= self.smallest:
+                if sum(self.takes(arm, size) for arm in arms) <= self.left:
+                    self.final, self.favourite = size, arms
+                    return
+                size //= 2
+        self.final, self.favourite = min(self.smallest, most), self.favourite[:1]
+
+    def _small_sizes(self) -> list[int]:
+        """None where everything fits in on all examples."""
+        everything = sum(self.takes(arm, self.final) for arm in self.shortlist) <= self.left
+        if everything and self.final == self.examples:
+            return []
+        return rungs(self.final, self.smallest)[:-1]
+
+    def _try(self, arm: Arm, size: int) -> bool:
+        """Fit an arm if there is time for it; False if it was not, or failed."""
+        if arm.name in self.failed:
+            return False
+        left = self.left
+        if not any(other.name in self.fits for other in self.shortlist):
+            left += self.grace  # something pretrained is tried, even if only just
+        left -= sum(
+            self.takes(other, self.final)
+            for other in self.favourite
+            if self.largest(other) < self.final and (other, self.final) != (arm, size)
+        )
+        expected = self.takes(arm, size)
+        if expected > left:
+            self.left_out[arm.name] = (
+                f"{size:,} examples would take about {expected:.0f} s, and {max(left, 0):.0f} s "
+                "were left for it"
+            )
+            return False
+        return self._fit(arm, size)
+
+    def _fit(self, arm: Arm, size: int) -> bool:
+        self.left_out.pop(arm.name, None)
+        fitted = self.fit(arm, size)
+        if fitted is None:
+            self.failed.add(arm.name)
+            self.favourite = [other for other in self.favourite if other != arm]
+            return False
+        self.fits.setdefault(arm.name, []).append(fitted)
+        return True
+
+    def _ranked(self, arms: Sequence[Arm]) -> list[Arm]:
+        """Best predicted score first; arms that were not fitted yet before all, as shortlisted."""
+        scores = {arm.name: self.predicted(arm) for arm in arms if arm.name in self.fits}
+        names = ranked(scores, [arm.name for arm in self.shortlist], self.validation)
+        known = {arm.name: arm for arm in arms if arm.name in scores}
+        return [arm for arm in arms if arm.name not in scores] + [known[name] for name in names]
+
+    def _survivors(self, alive: list[Arm], size: int) -> list[Arm]:
+        """The better half by predicted score, once there are two sizes: one point is no curve.
+
+        From then on the best predicted arm is the favourite. The best one of the most promising
+        model stays as well, however it compares.
+        """
+        order = self._ranked(alive)
+        if max((len(self.fits.get(arm.name, ())) for arm in alive), default=0) < 2:
+            return order
+        unknown = [arm for arm in order if arm.name not in self.fits]  # set aside for the last
+        kept = unknown + better_half(order[len(unknown) :])
+        kept += [a for a in order if a.model == self.shortlist[0].model and a not in kept][:1]
+        self.favourite = kept[:1]
+        for arm in order:
+            if arm not in kept:
+                self.left_out[arm.name] = (
+                    f"after {size:,} examples it is expected to score {self.predicted(arm):.3f} on "
+                    f"all {self.examples:,}, in the lower half"
+                )
+        return kept
+
+    def _finalists(self) -> list[Arm]:
+        reached = max((self.largest(arm) for arm in self.shortlist), default=0)
+        neural = [arm for arm in self.shortlist if reached and self.largest(arm) == reached]
+        fitted = [arm for arm in self.baselines if arm.name in self.fits]
+        baseline = sorted(fitted, key=lambda arm: (-self.fits[arm.name][-1].score, arm.name))
+        return self._ranked(neural)[:FINALISTS] + baseline[:1]
