@@ -50,6 +50,11 @@ GOLDEN: list[tuple[str, str, Question]] = [
     ("simulated failures", "simulated", Question(QA, weights={"score": 1.0, "size": 1.0})),
     ("untimed rows under a bound on latency", "untimed", Question(NER, max_latency_ms=8)),
     ("p99 where all carry it", "tails", Question(NER, max_latency_ms=11)),
+    ("its attributions were tested", "explained", Question(TEXT, min_score=0.95)),
+    ("those of its fit in another runtime", "explained", Question(
+        TEXT, max_latency_ms=5, min_score=0.945)),
+    ("on one of several data sets", "explained", Question(IMAGE)),
+    ("readable, whatever was tested", "explained", Question(TEXT)),
 ]  # fmt: skip
 
 
@@ -68,6 +73,13 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, A
         row | {"latency_p99_ms": row["latency_p90_ms"] and 1.2 * row["latency_p90_ms"]}
         for row in found["reference"]
     ]
+    # fine-tuned models run by PyTorch, as `harness explain` measures them, shown or not by turns
+    found["explained"] = [
+        row | {"faithfulness_aopc": 0.2 + number / 100, "faithfulness_shown": number % 2 == 0,
+               "faithfulness_aopc_random": None if number % 3 == 0 else 0.15}
+        if row["runtime"] == "torch" and row["recipe"] != "scratch" else row
+        for number, row in enumerate(found["reference"])
+    ]  # fmt: skip
     return {name: json.loads(render_json(rows)) for name, rows in found.items()}
 
 
@@ -120,7 +132,7 @@ def by_pandas(rows: list[dict[str, Any]], q: Question) -> dict[str, Any]:
         good &= (g[name] <= bound) if bound else True
     a = g[good].copy()
     if a.empty:
-        return {"recommended": None, "runner_up": None, "admissible": []}
+        return {"recommended": None, "runner_up": None, "admissible": [], "aopc": None}
     top = a[np.isclose(a.score, a.score.max(), atol=1e-9)]
     tied = a.tied if top.tied.any() else a.score == a.score.max()
     a["utility"] = 0.0
@@ -136,7 +148,15 @@ def by_pandas(rows: list[dict[str, Any]], q: Question) -> dict[str, Any]:
         ascending=[False, True, True, True, True, True],
     )
     others = a[a.fit != a.fit.iloc[0]] if (a.fit != a.fit.iloc[0]).any() else a.iloc[1:]
+    best = df[df.key == a.key.iloc[0]].iloc[0]
+    fit = df[(df.model == best.model) & (df.recipe == best.recipe)
+             & (df.framework == best.framework)].sort_values(["key", "task"])  # fmt: skip
+    fit = pd.concat([fit[fit.key == best.key], fit])
+    tested = fit[fit.faithfulness_aopc.notna()] if "faithfulness_aopc" in fit else fit[:0]
     return {
+        "aopc": None
+        if tested.empty or best.recipe == "baseline"
+        else tested.faithfulness_aopc.iloc[0],
         "recommended": a.key.iloc[0],
         "runner_up": others.key.iloc[0] if len(others) else None,
         "admissible": sorted(a.key),
@@ -149,6 +169,8 @@ def test_the_command_and_pandas_agree(number: int, rows: dict[str, list[dict[str
     ours, theirs = answered(rows[records], question), by_pandas(rows[records], question)
     assert ours["recommended"] == theirs["recommended"]
     assert ours["runner_up"] == theirs["runner_up"]
+    said = (ours["interpretability"] or {}).get("faithfulness") or {}
+    assert said.get("aopc") == theirs["aopc"]
     assert sorted(key for key, _ in ours["ranking"]) == theirs["admissible"]
 
 
@@ -170,6 +192,15 @@ def test_the_questions_are_of_every_sort(rows: dict[str, list[dict[str, Any]]]) 
     assert sum(any(e["unmeasured"] for e in a["excluded"]) for a in answers) >= 1
     assert len({a["recommended"] for a in answers}) >= 6
     assert {a["percentile"] for a in answers} == {"p90", "p99"}
+    explained = [a["interpretability"] for a in answers if a["interpretability"]]
+    assert {e["readable"] for e in explained} == {True, False}
+    tested = [e["faithfulness"] for e in explained if e["faithfulness"]]
+    assert {t["runtime"] for t in tested} == {"torch"} and len(tested) >= 3
+    assert {
+        a["recommended"].split("/")[3]
+        for a in answers
+        if a["interpretability"] and a["interpretability"]["faithfulness"]
+    } > {"torch"}
 
 
 def test_page_and_command_agree_on_random_questions(

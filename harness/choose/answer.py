@@ -1,6 +1,7 @@
 """Candidates to an answer: bounds, utilities, the cheaper of equals.
 
-Everything here and in `evidence` stands once more in ``choose.js``; change both together.
+Everything here, in `evidence` and in `interpretability` stands once more in ``choose.js``; change
+both together.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.choose.evidence import Candidate, Evidence, rounded
+from harness.choose.interpretability import interpretability
 from harness.choose.question import BOUNDS, CRITERIA, Question
 
 
@@ -84,6 +86,7 @@ def decisions(evidence: Evidence, answer: Answer) -> dict[str, Any]:
         ],
         "partial": {k: list(v) for k, v in evidence.partial.items()},
         "nearest": key(answer.nearest),
+        "interpretability": answer.recommended and interpretability(answer.recommended, evidence),
     }
 
 

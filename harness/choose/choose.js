@@ -1,9 +1,9 @@
 // Which pretrained model to build on, from a leaderboard's flat rows: the rule of
-// harness/choose/evidence.py and answer.py once more, for pages. A test runs both on the same
+// harness/choose/evidence.py, answer.py and interpretability.py once more, for pages. A test runs both on the same
 // questions; change them together.
 //
 //   choose(rows, question) -> {boards, percentile, recommended, runner_up, leader, tied, ranking,
-//                              excluded, partial, nearest}
+//                              excluded, partial, nearest, interpretability}
 //
 // `rows` are those of leaderboard.json. `question` has `task` (a task type or a data set's id) and,
 // each optional: examples, device, max_latency_ms, max_size_mb, max_memory_mb, max_fit_seconds,
@@ -24,6 +24,7 @@ function choose(rows, question) {
     ["max_fit_seconds", "fit_time"], ["min_score", "score"],
   ];
   const GUESSING = new Set(["majority"]);
+  const READABLE = new Set(["tfidf-logreg", "pixels-logreg"]);
   const weights = question.weights || { score: 1 };
 
   const known = (v) => v !== null && v !== undefined;
@@ -136,7 +137,7 @@ function choose(rows, question) {
     boards: Object.fromEntries(compared.map((task) => [task, boards[task]])),
     percentile, recommended: null, runner_up: null, leader: null, tied: [], ranking: [],
     excluded: out.map(({ c, broken, unmeasured }) => ({ key: c.key, broken, unmeasured })),
-    partial, nearest: null,
+    partial, nearest: null, interpretability: null,
   };
   if (!admissible.length) {
     const near = out.filter((e) => !e.broken.includes("device") && !e.unmeasured.length);
@@ -146,6 +147,20 @@ function choose(rows, question) {
   }
   const leader = least(admissible, (c) => [-rounded(c.values.score), c.tied ? 0 : 1, ...cost(c)]);
   const tied = leader.tied ? admissible.filter((c) => c.tied) : [leader];
+  // Readable by itself, or the first faithfulness on record of it or of its fit's other runtimes.
+  const interpretability = (best) => {
+    if (READABLE.has(best.rows[0].model_kind)) return { readable: true, faithfulness: null };
+    const fit = (c) => JSON.stringify(["model", "recipe", "framework"].map((name) => c.rows[0][name]));
+    const row = [best, ...candidates.filter((c) => fit(c) === fit(best))]
+      .flatMap((c) => c.rows)
+      .find((r) => known(r.faithfulness_aopc));
+    const faithfulness = row ? {
+      task: row.task, runtime: row.runtime, aopc: row.faithfulness_aopc,
+      random: known(row.faithfulness_aopc_random) ? row.faithfulness_aopc_random : null,
+      shown: Boolean(row.faithfulness_shown),
+    } : null;
+    return { readable: false, faithfulness };
+  };
   const share = (value, name) => {
     if (value === null) return 0;
     const all = admissible.map((c) => c.values[name]).filter(known);
@@ -175,6 +190,7 @@ function choose(rows, question) {
   answer.runner_up = next ? next.key : null;
   answer.leader = leader.key;
   answer.tied = tied.map((c) => c.key);
+  answer.interpretability = interpretability(first);
   answer.ranking = ranked.map((r) => [r.c.key, r.utility]);
   return answer;
 }

@@ -53,6 +53,14 @@
         say("p", `Paired tests cannot tell ${answer.tied.length} rows within bounds from the best; the cheapest ` +
           "of equals is recommended, a linear baseline first.");
       }
+      const { readable, faithfulness } = answer.interpretability;
+      if (readable) say("p", "A linear model: its weights are readable by themselves.");
+      if (faithfulness) {
+        const random = faithfulness.random === null ? "" : ` (random order: ${faithfulness.random.toFixed(3)})`;
+        const sure = faithfulness.shown ? "" : "; not shown to be better than random";
+        say("p", `Attributions on ${faithfulness.task}: AOPC comprehensiveness ${faithfulness.aopc.toFixed(3)}` +
+          `${random}${sure}, measured in runtime ${faithfulness.runtime}.`);
+      }
       say("p", answer.runner_up ? `Runner-up: ${describe(answer.runner_up, answer)}.` : "No runner-up: nothing else is within the bounds.");
     } else {
       say("p", answer.nearest ? `Nothing satisfies all of this; the nearest is ${describe(answer.nearest, answer)}.`

@@ -14,7 +14,7 @@ COLUMNS = (
     "framework", "runtime", "device", "dtype", "status", "score", "score_low", "score_high",
     "tied_with_best", "score_delta_high", "latency_p50_ms", "latency_p90_ms", "latency_p99_ms",
     "size_mb", "peak_memory_mb", "fit_seconds", "energy_j_per_1000", "throughput_per_s",
-    "train_examples", "runs",
+    "train_examples", "runs", "faithfulness_aopc", "faithfulness_aopc_random", "faithfulness_shown",
 )  # fmt: skip
 #: a larger page would carry its rows twice over: there, the command answers
 MOST_ROWS = 5000

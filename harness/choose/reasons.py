@@ -11,14 +11,13 @@ from harness.boards import wording
 from harness.choose.answer import Answer
 from harness.choose.evidence import Candidate, Evidence
 from harness.choose.family import SUITED, family_of
+from harness.choose.interpretability import interpretability, readable
 from harness.choose.question import CRITERIA, Question
 
 #: training sizes further apart than this are another point of the learning curve
 FAR_IN_SIZE = 2.0
 #: a training score so much above the test score is worth a word (10 points)
 LARGE_GAP = 0.10
-#: kinds of models that are read by themselves: one weight a word or pixel and class
-READABLE = ("tfidf-logreg", "pixels-logreg")
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,6 @@ def figures(candidate: Candidate, evidence: Evidence) -> str:
     if values["fit_time"] is not None:
         parts.append(f"fits in {wording.seconds(values['fit_time'])}")
     return ", ".join(parts)
-
-
-def readable(candidate: Candidate) -> bool:
-    return candidate.rows[0].get("model_kind") in READABLE
 
 
 def _why(
@@ -173,23 +168,17 @@ def _gains(best: Candidate, evidence: Evidence) -> list[str]:
 
 
 def _faithfulness(best: Candidate, evidence: Evidence) -> list[str]:
-    """What the stage `explain` recorded, of this candidate or of its fit in PyTorch's runtime."""
-    same = [
-        c for c in evidence.candidates
-        if all(c[key] == best[key] for key in ("model", "recipe", "framework"))
-    ]  # fmt: skip
-    for row in [*best.rows, *(row for c in same for row in c.rows)]:
-        value, chance = row.get("faithfulness_aopc"), row.get("faithfulness_aopc_random")
-        if value is None:
-            continue
-        against = f" (random order: {chance:.3f})" if chance is not None else ""
-        sure = "" if row.get("faithfulness_shown") else "; not shown to be better than random"
-        where = "" if row in best.rows else f", measured in runtime {row['runtime']}"
-        return [
-            f"attributions on {row['task']}: AOPC comprehensiveness {value:.3f}{against}{sure}"
-            f"{where}"
-        ]
-    return []
+    found = interpretability(best, evidence)["faithfulness"]
+    if found is None:
+        return []
+    against = f" (random order: {found['random']:.3f})" if found["random"] is not None else ""
+    sure = "" if found["shown"] else "; not shown to be better than random"
+    elsewhere = found["runtime"] != best["runtime"]
+    where = f", measured in runtime {found['runtime']}" if elsewhere else ""
+    return [
+        f"attributions on {found['task']}: AOPC comprehensiveness {found['aopc']:.3f}{against}"
+        f"{sure}{where}"
+    ]
 
 
 def _price(best: Candidate, price: float) -> list[str]:

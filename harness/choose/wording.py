@@ -9,8 +9,9 @@ from harness.boards import wording
 from harness.choose.answer import Answer, decisions
 from harness.choose.evidence import Candidate, Evidence
 from harness.choose.gather import Gathered
+from harness.choose.interpretability import readable
 from harness.choose.question import BOUNDS, CRITERIA, Question
-from harness.choose.reasons import Reasons, figures, host_text, name_of, readable
+from harness.choose.reasons import Reasons, figures, host_text, name_of
 
 #: names of one group that are written out
 _NAMED = 4
