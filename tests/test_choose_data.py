@@ -117,8 +117,15 @@ def test_it_shortlists_fits_and_answers_with_a_board(
     assert search["estimates"]["own"]["logme"] is not None
     assert search["estimates"]["own"]["leep"] is None and search["estimates"]["own"]["leep_reason"]
     assert search["estimates"]["own"]["fertility"] > 1
-    sizes = [fit["train"] for fit in search["fits"]]
-    assert sizes == sorted(sizes) and search["train_of_board"] == max(sizes)
+    assert search["estimates"]["own"]["perplexity"] is None
+    assert "no language-model head" in search["estimates"]["own"]["perplexity_reason"]
+    assert search["estimates"]["own"]["seconds_per_text"] > 0
+    # time enough: everything on all that there is to train on
+    assert {fit["train"] for fit in search["fits"]} == {300 - 60 - 45}
+    assert {fit["arm"] for fit in search["fits"]} == {
+        "own fine-tune", "own linear-probe", "tfidf baseline"
+    }  # fmt: skip
+    assert search["train_of_board"] == 300 - 60 - 45 and not search["untried"]
     results = tmp_path / "results" / "choose-mine"
     for fit in search["fits"]:  # the search ran through the executor, into records
         assert (results / "fits" / fit["fit_id"] / "status.json").is_file()
@@ -126,6 +133,25 @@ def test_it_shortlists_fits_and_answers_with_a_board(
     assert {row["model"] for row in rows} == {"own", "tfidf"}
     assert told["recommended"] in told["candidates"]
     assert told["candidates"][told["recommended"]]["values"]["score"] > 0.9
+
+
+def test_a_short_time_still_tries_something_pretrained_and_says_what_it_did_not(
+    harness: Harness, tmp_path: Path, tiny_bert: Path
+) -> None:
+    """Loading a framework alone takes longer than this time."""
+    shutil.copytree(tiny_bert, tmp_path / "model")
+    write_csv(tmp_path / "mine.csv", 300)
+    dear = SUITE.replace("epochs: 2", "epochs: 200")
+    (tmp_path / "candidates.yaml").write_text(dear)
+    answer = harness(
+        "choose", "--data", "mine.csv", "--candidates", "candidates.yaml", "--time", "12s",
+        "--text", "body", "--label", "queue",
+    )  # fmt: skip
+    assert answer.status == 0, answer.err
+    trace = json.loads((tmp_path / "results" / "choose-mine" / "search.json").read_text())
+    assert any(fit["arm"].startswith("own") for fit in trace["fits"])
+    assert any(what.startswith("own fine-tune: ") for what in trace["untried"])
+    assert "went no further: own fine-tune: " in answer.out
 
 
 def test_a_wrong_type_is_one_message(harness: Harness, tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ class Search:
             alive = self._survivors(alive, size)
         self._settle(self.final)  # fits have told what they really take
         for arm in alive + self._ranked([arm for arm in self.shortlist if arm not in alive]):
-            self._try(arm, self.final)
+            if self.largest(arm) < self.final:
+                self._try(arm, self.final)
         return self._finalists()
 
     def takes(self, arm: Arm, train: int) -> float:
