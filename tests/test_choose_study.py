@@ -9,8 +9,8 @@ from tests.benchmarks.choose_study import regrets, tau_interval
 
 def test_regret_is_what_the_best_scores_more_than_the_pick() -> None:
     scores = {"a/fine-tune": 0.9, "a/linear-probe": 0.7, "b/baseline": 0.8}
-    found = regrets(scores, "b/baseline", ["a/linear-probe"])
-    assert found == pytest.approx({"choose": 0.1, "random": 0.1, "largest": 0.2})
+    found = regrets(scores, "b/baseline", "a/fine-tune", ["a/linear-probe"])
+    assert found == pytest.approx({"choose": 0.1, "leader": 0.0, "random": 0.1, "largest": 0.2})
 
 
 def test_tau_is_the_mean_over_sets_and_its_interval_holds_it() -> None:

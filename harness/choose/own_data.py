@@ -142,7 +142,8 @@ def _arms(suite: Suite, tasks: list[str], own: str) -> list[Arm]:
             changed = {
                 "models": (model,), "tasks": (own,), "runtimes": (), "seeds": (),
                 "settings": settings, "settings_by_task": {},
-                "budget": {},  # that of the suite is for its own clock
+                # those of the suite are for its own clock
+                "budget": {}, "launches": None,
             }  # fmt: skip
             arm = Arm(model, entry.recipe, entry.model_copy(update=changed))
             arms.setdefault((model, entry.recipe), arm)
