@@ -7,9 +7,9 @@ many training examples as `choose` had, and scored on fresh test examples, which
 seen. Regret is the score of the best candidate minus that of the pick. Beside it: that of the
 highest score on the board of `choose` (the rule recommends the cheaper of equals), the mean over
 all candidates (a random pick's expectation), and the largest model (by parameters; of its recipes,
-the better). Kendall's tau compares LogME with the best real score of each shortlisted backbone. Prints
-a Markdown table. Half an hour on two quiet cores; killed, the same command goes on (`--only` does
-one set). Another `--time` with the same `--folder` uses the same real scores.
+the better). Kendall's tau compares LogME with the best real score of each shortlisted backbone.
+Prints a Markdown table. Half an hour on two quiet cores; killed, the same command goes on (`--only`
+does one set). Another `--time` with the same `--folder` uses the same real scores.
 """
 
 from __future__ import annotations
@@ -162,8 +162,10 @@ def study(name: str, sets: tuple[Rows, Rows], args: argparse.Namespace) -> dict[
         for model, facts in estimates.items()
         if facts["logme"] is not None
     ]
-    return {"set": name, "pick": pick, "scores": scores, "pairs": pairs, "fresh": len(sets[1]),
-            "seconds": told["search"]["seconds"], **regrets(scores, pick, leader, largest)}  # fmt: skip
+    return {
+        "set": name, "pick": pick, "scores": scores, "pairs": pairs, "fresh": len(sets[1]),
+        "seconds": told["search"]["seconds"], **regrets(scores, pick, leader, largest),
+    }  # fmt: skip
 
 
 def main() -> int:
