@@ -66,7 +66,7 @@ regress: $(VENV)/.dev-$(EXTRA)
 	@test -d $(OWN) || { mkdir -p $(OWN) && cp build/own-speed/*.json $(OWN); }
 	$(BIN)/harness compare $(OWN) build/own-speed $(ARGS)
 
-# Regret of `harness choose --data` on five data sets; about an hour on 2 quiet cores, with
+# Regret of `harness choose --data` on five data sets; half an hour on 2 quiet cores, with
 # BANKING=path of Banking77's train.csv.
 choose-study: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python -m tests.benchmarks.choose_study --banking $(BANKING) $(ARGS)
