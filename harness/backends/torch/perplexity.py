@@ -101,8 +101,9 @@ def _with_head(folder: Path) -> tuple[Any, bool]:
     masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if not masked and config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise Unsupported(f"models of type {config.model_type} have no language-model head")
+    loader: Any = AutoModelForMaskedLM if masked else AutoModelForCausalLM
     try:
-        model, report = (AutoModelForMaskedLM if masked else AutoModelForCausalLM).from_pretrained(
+        model, report = loader.from_pretrained(
             folder, config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True,
             trust_remote_code=False, output_loading_info=True,
         )  # fmt: skip
