@@ -119,8 +119,8 @@ def test_a_late_starter_is_not_dropped_for_its_score_on_few_examples() -> None:
     world = World(*others, late)
     search = world.search(320, examples=2000)
     assert late[1](250) < min(curve(250) for _, curve, _ in others)
-    assert [arm.name for arm in search.run()] == ["late fine-tune"]
-    assert len(search.left_out) == 4 and world.now <= 320
+    assert search.run()[0].name == "late fine-tune"
+    assert len(search.left_out) == 3 and world.now <= 320
 
 
 def test_the_favourite_reaches_the_final_size_however_short_the_time() -> None:
@@ -151,6 +151,18 @@ def test_less_time_than_any_fit_still_buys_one_out_of_the_boards_share() -> None
     search = world.search(0.5)
     assert [arm.name for arm in search.run()] == ["tfidf baseline"]
     assert "100 examples would take about 1 s" in search.left_out["bert linear-probe"]
+
+
+def test_what_takes_longer_than_expected_does_not_cost_the_favourite_its_fit() -> None:
+    """The large model is expected to take a tenth of what it does."""
+    world = World(PROBE, LARGE, TFIDF)
+    search = world.search(22)
+    search.guessed = lambda arm, train: (
+        world.costs[arm.name] * train * (0.1 if arm.model == "llama" else 1)
+    )
+    finalists = search.run()
+    assert ("bert linear-probe", 1000) in world.log
+    assert finalists[0].name == "bert linear-probe"
 
 
 def test_a_failed_fit_is_out_and_is_not_paid_for_again() -> None:

@@ -28,9 +28,9 @@ FINALISTS = 2
 class Search:
     """A search under way.
 
-    Everything is fitted on all examples where that fits into the time. Else the most promising
-    model is sure of its last fit: the final size is the largest at which the time allows for it,
-    its seconds are set aside, and the others are halved on the way there with what remains.
+    Everything is fitted on all examples where that fits into the time. Else the final size is the
+    largest at which the time allows for the most promising model. Its cheapest arm is fitted on it
+    at once, the seconds of the others are set aside, and the rest is halved on the way there.
 
     ``shortlist``: neural arms, most promising first, of one model the cheaper first; ``guessed``:
     seconds that an arm may take on so many examples, before anything of it was fitted; ``fit``:
@@ -68,10 +68,13 @@ class Search:
         self._settle(self.examples)
         for arm in self.baselines:
             self._fit(arm, self.final)
+        for arm in self.favourite[:1]:  # at once: estimates may be wrong, and time runs out early
+            self._try(arm, self.final)
         alive = list(self.shortlist)
-        for size in self._small_sizes():
-            alive = [arm for arm in alive if self._try(arm, size) or arm in self.favourite]
-            alive = self._survivors(alive, size)
+        for number, size in enumerate(self._small_sizes()):
+            alive = [arm for arm in alive if self._goes_on(arm, size)]
+            # one point is no curve
+            alive = self._survivors(alive, size) if number else self._ranked(alive)
         self._settle(self.final)  # fits have told what they really take
         for arm in alive + self._ranked([arm for arm in self.shortlist if arm not in alive]):
             if self.largest(arm) < self.final:
@@ -97,7 +100,8 @@ class Search:
         for arms in (self.favourite, self.favourite[:1]):
             size = most
             while size >= self.smallest:
-                if sum(self.takes(arm, size) for arm in arms) <= self.left:
+                waiting = [arm for arm in arms if self.largest(arm) < size]
+                if sum(self.takes(arm, size) for arm in waiting) <= self.left:
                     self.final, self.favourite = size, arms
                     return
                 size //= 2
@@ -109,6 +113,13 @@ class Search:
         if everything and self.final == self.examples:
             return []
         return rungs(self.final, self.smallest)[:-1]
+
+    def _goes_on(self, arm: Arm, size: int) -> bool:
+        """Fit an arm on a small size, unless it is known on all examples, or has its time at the
+        final size; False if there is no time or it failed."""
+        if self.largest(arm) == self.examples:
+            return True
+        return self._try(arm, size) or arm in self.favourite
 
     def _try(self, arm: Arm, size: int) -> bool:
         """Fit an arm if there is time for it; False if it was not, or failed."""
@@ -149,14 +160,11 @@ class Search:
         return [arm for arm in arms if arm.name not in scores] + [known[name] for name in names]
 
     def _survivors(self, alive: list[Arm], size: int) -> list[Arm]:
-        """The better half by predicted score, once there are two sizes: one point is no curve.
+        """The better half by predicted score; the best of it is now the favourite.
 
-        From then on the best predicted arm is the favourite. The best one of the most promising
-        model stays as well, however it compares.
+        The best arm of the most promising model stays as well, however it compares.
         """
         order = self._ranked(alive)
-        if max((len(self.fits.get(arm.name, ())) for arm in alive), default=0) < 2:
-            return order
         unknown = [arm for arm in order if arm.name not in self.fits]  # set aside for the last
         kept = unknown + better_half(order[len(unknown) :])
         kept += [a for a in order if a.model == self.shortlist[0].model and a not in kept][:1]
@@ -170,8 +178,10 @@ class Search:
         return kept
 
     def _finalists(self) -> list[Arm]:
-        reached = max((self.largest(arm) for arm in self.shortlist), default=0)
-        neural = [arm for arm in self.shortlist if reached and self.largest(arm) == reached]
+        """Of the arms that got furthest: to the final size, or as far as any."""
+        largest = max((self.largest(arm) for arm in self.shortlist), default=0)
+        reached = min(self.final, largest)
+        neural = [arm for arm in self.shortlist if reached and self.largest(arm) >= reached]
         fitted = [arm for arm in self.baselines if arm.name in self.fits]
         baseline = sorted(fitted, key=lambda arm: (-self.fits[arm.name][-1].score, arm.name))
         return self._ranked(neural)[:FINALISTS] + baseline[:1]

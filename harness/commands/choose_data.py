@@ -184,7 +184,7 @@ def choose_on_data(args: argparse.Namespace) -> int:
                 raise RequestError(
                     f"--time {args.time}: nothing could be fitted; {_why(bench.fits)}"
                 )
-            train = search.largest(finalists[0])
+            train = min(search.largest(arm) for arm in finalists)
             with LocalExecutor(place, reporter, ExecutorOptions()) as executor:
                 execute(bench.plan(finalists, train, launches=1), place, executor, reporter)
     finally:
