@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.choose.halving import (
@@ -177,3 +179,50 @@ def test_a_failed_fit_is_out_and_is_not_paid_for_again() -> None:
 def test_baselines_alone_are_an_answer_where_there_is_nothing_else() -> None:
     world = World(TFIDF)
     assert [arm.name for arm in world.search(10).run()] == ["tfidf baseline"]
+
+
+def simulated(draw: np.random.Generator) -> tuple[World, dict[str, float]]:
+    """Five models, probed and fine-tuned, in a noisy order of promise; their scores on 2,000."""
+    models = []
+    for number in range(5):
+        limit, gap = draw.uniform(0.7, 0.95), draw.uniform(0.5, 3)
+        slope, seconds = draw.uniform(0.3, 1), 10 ** draw.uniform(-3, -1.2)
+        steeper = min(1.4 * slope, 1.2)
+        tuned = min(0.98, limit + draw.uniform(-0.03, 0.1))
+        model = [
+            (arm(f"m{number}", "linear-probe"),
+             lambda n, a=limit, b=gap, c=slope: max(0.05, a - b * n**-c), seconds),
+            (arm(f"m{number}", "fine-tune"),
+             lambda n, a=tuned, b=3 * gap, c=steeper: max(0.05, a - b * n**-c),
+             5 * seconds),
+        ]  # fmt: skip
+        promise = max(curve(2000) for _, curve, _ in model) + draw.normal(0, 0.04)
+        models.append((promise, model))
+    models.sort(key=lambda pair: -pair[0])
+    candidates = [candidate for _, model in models for candidate in model]
+    return World(*candidates), {arm.name: curve(2000) for arm, curve, _ in candidates}
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4])
+def test_with_a_part_of_the_time_for_everything_its_picks_beat_a_random_one_by_far(
+    share: float,
+) -> None:
+    """Scores of 300 validation examples, and fits that take 20% more or less than they should."""
+    draw = np.random.default_rng(1)
+    mine, random = [], []
+    for _ in range(40):
+        world, real = simulated(draw)
+        exact = world.fit
+
+        def noisy(arm: Arm, train: int, exact: Any = exact) -> Fitted:
+            fitted = exact(arm, train)
+            score = draw.binomial(300, fitted.score) / 300
+            return Fitted(train, score, fitted.seconds * draw.uniform(0.8, 1.2), 1.0)
+
+        seconds = share * sum(2000 * cost for cost in world.costs.values())
+        search = world.search(seconds, examples=2000)
+        search.fit, search.validation = noisy, 300
+        pick = search.run()[0]
+        mine.append(max(real.values()) - real[pick.name])
+        random.append(max(real.values()) - np.mean(list(real.values())))
+    assert np.mean(mine) < np.mean(random) / 4
