@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Seconds of each precision's matrix product: some dozen products of 1,024 rows.
 PEAK_SECONDS = 0.2
 #: Single inputs of the memory pass: allocators keep something for each shape that they meet.
-MEMORY_SINGLES = 16
+MEMORY_SINGLES = 4
 #: Predictions whose time on the accelerator is taken: a median needs no more.
 DEVICE_REPEATS = 30
 #: Seconds of work whose energy is taken: NVML's counter moves every 20 to 100 ms, so that this many
@@ -132,9 +132,7 @@ def memory(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) -> dict
         for index in range(min(MEMORY_SINGLES, len(encoded))):
             predictor.predict(pad(encoded, np.array([index])))
         for size in sorted({min(size, len(encoded)) for size in spec["timing"]["batch_sizes"]}):
-            longest = pad(encoded, next(sorted_batches(encoded, size)))
-            for _ in range(2):  # the second shows what the first has left
-                predictor.predict(longest)
+            predictor.predict(pad(encoded, next(sorted_batches(encoded, size))))
     device = predictor.device_memory() or {}
     return memory_facts(Footprint(**spec["idle"]), peaks(), peak_memory_mb()) | {
         "device_allocated_mb": device.get("allocated_mb"),
