@@ -94,8 +94,11 @@ def test_a_lost_job_gets_its_reason_or_another_try(tmp_path: Path, slurm: dict[s
     suite = tmp_path / "small.yaml"
     extra = "".join(f"  - {{id: tfidf{i}, kind: tfidf-logreg}}\n" for i in (2, 3))
     text = suite.read_text().replace("tasks:\n  -", f"{extra}tasks:\n  -", 1)
-    text = text.replace("launches: 0", "launches: 1")
-    suite.write_text(text.replace("[majority, tfidf]", "[majority, tfidf, tfidf2, tfidf3]"))
+    for i in (2, 3):  # another setting each: the same fit under two names would be done once
+        text += (
+            f"  - {{models: [tfidf{i}], tasks: [toy], recipe: baseline, settings: {{C: {i}}}}}\n"
+        )
+    suite.write_text(text.replace("launches: 0", "launches: 1"))
     jobs = tmp_path / "slurm"
     process = start(tmp_path, slurm, "--executor", "slurm")
     ends = ("TIMEOUT", "OUT_OF_MEMORY", "PREEMPTED", "NODE_FAIL")
