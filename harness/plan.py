@@ -76,6 +76,12 @@ class Fit:
     auto_key: str  # where `results/resolved.json` holds the fit dtype; empty if not `auto`
     runs: list[Run] = field(default_factory=list)
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Unique in a plan. Two models of the same bytes, or two tasks that differ in their test
+        split only, are trained once: their fits share an id, not their rows."""
+        return (self.fit_id or digest(self.spec), self.model.id, self.task.id)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -124,7 +130,7 @@ def make_plan(
         registry.tasks.get(task.type, loaded.where("tasks", i, "type"))
     _refuse_endless(loaded, options)
     curves = _with_curves(loaded, options)
-    fits: dict[str, Fit] = {}
+    fits: dict[tuple[str, str, str], Fit] = {}
     rows: dict[tuple[Any, ...], tuple[Fit, str]] = {}
     model_parts: dict[str, dict[str, Any]] = {}  # worked out once: they may read files
     task_parts: dict[tuple[int, str], dict[str, Any]] = {}
@@ -180,8 +186,7 @@ def make_plan(
                         )
                         for order, seed in enumerate(seeds):
                             fit = family.fit(seed)
-                            key = fit.fit_id or digest(fit.spec)
-                            known = fits.setdefault(key, fit)
+                            known = fits.setdefault(fit.key, fit)
                             _refuse_two_of_a_row(rows, known, fit.spec, row, where)
                             timed = order == 0 or suite.timing.seeds == "all"
                             for template in templates:

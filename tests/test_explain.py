@@ -132,10 +132,11 @@ def job(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
     spec = {
         "framework": "torch", "device": "cpu", "threads": 1,
         "model": {"kind": "transformer"},
-        "task": {"type": "text-classification", "budget": {"test": 40}},
+        "task": {"type": "text-classification"},
     }  # fmt: skip
     run = {
         "runtime": "torch", "device": "cpu", "threads": 1, "seed": 1, "fit_id": "f1",
+        "test": {"file": None, "size": 40},
         "row": {"suite": "planted", "model": "tiny", "recipe": "fine-tune", "task": "words"},
         "explain": {"examples": 25},
     }  # fmt: skip

@@ -22,6 +22,7 @@ from harness.measure.host import available_cores, host_id
 from harness.records.files import read_json
 from harness.records.store import Store
 from harness.sources import default_cache
+from harness.stages.job import timing_inputs
 from harness.suite import Timing
 
 EXAMPLE = "harness time 3f2a --launches 5 --scenario single-stream"
@@ -135,7 +136,7 @@ def _of_run(args: argparse.Namespace) -> Target:
         runtime=_runtime(args.runtime or row["runtime"], fit / "onnx"),
         artifact=fit / "artifact",
         exports=fit / "onnx",
-        inputs=_inputs(args, fit, spec["test"]["size"]),
+        inputs=_inputs(args, fit, timing_inputs(fit, spec)),
         device=args.device or spec["device"],
         threads=args.threads or spec["threads"],
         seed=spec["seed"],
@@ -173,14 +174,15 @@ def _runtime(name: str, exports: Path) -> str:
     return name
 
 
-def _inputs(args: argparse.Namespace, fit: Path, size: int | None) -> Path:
+def _inputs(args: argparse.Namespace, fit: Path, named: Path | None) -> Path:
     """Test inputs, as scoring left them beside the fit, or those named by ``--inputs``."""
     if args.inputs:
         if not args.inputs.is_file():
             raise RequestError(f"--inputs {args.inputs}: no such file")
         return Path(args.inputs)
-    named = fit / f"timing-inputs-{size or 'all'}.npz"
-    found = named if named.is_file() else next(iter(sorted(fit.glob("timing-inputs-*.npz"))), None)
+    if named and named.is_file():
+        return named
+    found = next(iter(sorted(fit.glob("timing-inputs-*.npz"))), None)
     if found is None:
         raise RequestError(
             f"no test inputs beside {fit}: run the suite again, or name a file of prepared inputs "

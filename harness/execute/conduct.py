@@ -52,9 +52,9 @@ def execute(
         outcome.kept = len(plan.runs()) - sum(len(fit.runs) for fit in todo)
         reporter.begin(plan, todo)
         outcome.add(executor.work([Assignment.of(plan, fit) for fit in todo]))
-        worked = {fit.fit_id for fit in todo}
+        worked = {fit.key for fit in todo}
         for fit in plan.fits:  # what an earlier execution left failed counts as well
-            if fit.fit_id not in worked:
+            if fit.key not in worked:
                 outcome.add(failures_of(place, fit))
     outcome.seconds = time.monotonic() - start
     return plan, outcome

@@ -27,6 +27,7 @@ from harness.execute.environment import thread_environment
 from harness.execute.launches import few_launches
 from harness.measure.waiting import wait
 from harness.records.files import read_json, write_json
+from harness.stages.job import timing_inputs
 from harness.suite import Timing
 
 #: A launch that takes longer hangs.
@@ -119,9 +120,8 @@ def _order(row: SideRow, arm: Arm) -> dict[str, Any]:
     """What `harness.measure.launch` is told of a row's first run."""
     spec, run = row.specs[0], row.row.ok[0]
     fit = arm.cache / "fits" / run.fit_id
-    size = ((run.fit_spec.get("task") or {}).get("budget") or {}).get("test") or "all"
-    inputs = fit / f"timing-inputs-{size}.npz"
-    if not spec or not inputs.is_file() or not (fit / "artifact").exists():
+    inputs = _inputs(fit, spec)
+    if not inputs.is_file() or not (fit / "artifact").exists():
         raise RequestError(
             f"--rerun: {arm.label}'s {row_name(row)} cannot be timed here: its artifact "
             f"({run.fit_id}) is not in the cache {arm.cache}. Run its suite there first "
@@ -133,6 +133,14 @@ def _order(row: SideRow, arm: Arm) -> dict[str, Any]:
         "exports": str(fit / "onnx"), "device": spec["device"], "threads": threads,
         "inputs": str(inputs), "timing": TIMING.model_dump(mode="json"), "seed": 1,
     }  # fmt: skip
+
+
+def _inputs(fit: Path, run_spec: Mapping[str, Any]) -> Path:
+    """Test inputs beside a fit; under the name that earlier versions gave them, if they made it."""
+    if not run_spec:
+        return fit
+    earlier = fit / f"timing-inputs-{run_spec['test']['size'] or 'all'}.npz"
+    return earlier if earlier.is_file() else timing_inputs(fit, run_spec)
 
 
 def _launch(

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.records.identity import digest
 from harness.suite import Model, TaskEntry
+
+
+def timing_inputs(fit_folder: Path, run_spec: Mapping[str, Any]) -> Path:
+    """Test inputs beside a fit, which may be scored on several test splits."""
+    test = run_spec["test"]
+    split = digest([test["file"], test["size"]])
+    return fit_folder / f"timing-inputs-{test['size'] or 'all'}-{split}.npz"
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,8 @@ class Job:
 
     @property
     def timing_inputs(self) -> Path:
-        return self.fit_folder / f"timing-inputs-{self.spec['task']['budget']['test'] or 'all'}.npz"
+        """The run's, for its timing; scoring leaves them here."""
+        return timing_inputs(self.fit_folder, self.run)
 
     def dumps(self) -> str:
         paths = {"cache": str(self.cache), "base": str(self.base), "record": str(self.record)}
