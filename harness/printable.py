@@ -1,4 +1,4 @@
-"""Text from outside, made fit for a terminal.
+"""Text from outside, made fit for a terminal; names that read the same everywhere.
 
 A terminal obeys what it is shown: escape sequences in a label or in an error message move the
 cursor, rename the window, or put words on the command line; direction marks show a name backwards.
@@ -13,6 +13,11 @@ from harness.records.secrets import redacted
 _KEPT = "\n\t"
 #: control characters, and the invisible ones that change how others are read
 _CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def framework_aside(framework: str) -> str:
+    """`` (tensorflow)`` behind a recipe; nothing for what one assumes of a network or baseline."""
+    return "" if framework in ("torch", "sklearn") else f" ({framework})"
 
 
 def printable(text: object) -> str:

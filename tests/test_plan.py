@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from harness.errors import RequestError
+from harness.execute.report import label
 from harness.plan import Fit, Machine, Options, Plan, make_plan
 from harness.suite import load_suite
 
@@ -131,3 +132,10 @@ def test_the_fits_own_runtime_is_always_scored_first() -> None:
     }
     for fit in plan.fits:
         assert [run.row["runtime"] for run in fit.runs] == runtimes[fit.spec["framework"]]
+
+
+def test_fits_in_two_frameworks_are_told_apart_in_progress_lines() -> None:
+    plan = make_plan(load_suite("nlp"), Options(), {}, MACHINE)
+    names = [label(fit) for fit in plan.fits]
+    assert len(set(names)) == len(names)
+    assert "minilm fine-tune (tensorflow) on reuters-r8, seed 1" in names

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.boards import wording
 from harness.boards.wording import NOTHING
+from harness.printable import framework_aside
 
 Flat = Mapping[str, Any]
 
@@ -63,8 +64,7 @@ def model_name(row: Flat, names: Mapping[str, str]) -> str:
 def fit_name(row: Flat, names: Mapping[str, str]) -> str:
     """The model, its recipe, and its framework where that is not what one would assume."""
     recipe = "" if row["recipe"] == "baseline" else f", {row['recipe']}"
-    framework = "" if row["framework"] in ("torch", "sklearn") else f" ({row['framework']})"
-    return f"{model_name(row, names)}{recipe}{framework}"
+    return f"{model_name(row, names)}{recipe}{framework_aside(row['framework'])}"
 
 
 def _task(row: Flat, names: Mapping[str, str]) -> Cell:

@@ -12,6 +12,7 @@ from harness.choose.gather import Gathered
 from harness.choose.interpretability import readable
 from harness.choose.question import BOUNDS, CRITERIA, Question
 from harness.choose.reasons import Reasons, figures, host_text, name_of
+from harness.printable import framework_aside
 
 #: names of one group that are written out
 _NAMED = 4
@@ -192,8 +193,7 @@ def _flag(name: str) -> str:
 def _short(candidate: Candidate) -> str:
     row = candidate.rows[0]
     runtime = f" in {row['runtime']}" if row["runtime"] != row["framework"] else ""
-    framework = f" ({row['framework']})" if row["framework"] not in ("torch", "sklearn") else ""
-    return f"{row['model']} {row['recipe']}{framework}{runtime}"
+    return f"{row['model']} {row['recipe']}{framework_aside(row['framework'])}{runtime}"
 
 
 def _few(names: list[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from harness.commands.arguments import add_launches, add_results, add_suite_selection
 from harness.commands.context import plan_of
 from harness.plan import Plan
-from harness.printable import printable
+from harness.printable import framework_aside, printable
 from harness.records.store import Store, status_of
 
 EXAMPLE = "harness plan nlp"
@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
     for name in columns:
         table.add_column(name)
     for row in rows:
-        table.add_row(*(Text(printable(row[name])) for name in columns))
+        shown = row | {"recipe": row["recipe"] + framework_aside(row["framework"])}
+        table.add_row(*(Text(printable(shown[name])) for name in columns))
     Console().print(table)
     left = sum(row["run"] == "to do" for row in rows)
     print(f"{len(plan.fits)} fits, {len(rows)} runs, {left} to do")

@@ -8,7 +8,7 @@ import time
 from typing import Any, Protocol, TextIO
 
 from harness.plan import Fit, Plan, Run
-from harness.printable import printable
+from harness.printable import framework_aside, printable
 
 
 class Reporter(Protocol):
@@ -30,7 +30,8 @@ def label(fit: Fit, run: Run | None = None) -> str:
     spec = fit.spec
     size = next((run.row["train_budget"] for run in fit.runs if "train_budget" in run.row), None)
     task = fit.task.id if size is None else f"{size:,} examples of {fit.task.id}"
-    text = f"{fit.model.id} {spec['recipe']} on {task}, seed {spec['seed']}"
+    recipe = spec["recipe"] + framework_aside(spec["framework"])
+    text = f"{fit.model.id} {recipe} on {task}, seed {spec['seed']}"
     return f"{text} in {run.row['runtime']}" if run else text
 
 
