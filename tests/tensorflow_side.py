@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,25 @@ def fit(request: FitRequest) -> FitReport:
         request, validation_score=lambda _: 0.5, train_score=lambda _: 0.5
     )
     return TensorFlowBackend().fit(request, lambda *_: None)
+
+
+def traced_update(request: FitRequest) -> Counter[tuple[str, str]]:
+    """How often each operation stands in a traced training step, with the dtype of its result."""
+    from harness.backends.tensorflow.loop import TensorFlowStepper
+    from harness.backends.tensorflow.model import build
+
+    stepper = TensorFlowStepper(build(request.info, request.model_folder), request)
+    stepper.step(np.arange(4), 1.0)
+    graph = stepper._traced[1].get_concrete_function().graph
+    return Counter(
+        (op.type, op.outputs[0].dtype.name) for op in graph.get_operations() if op.outputs
+    )
+
+
+def resolve_dtype(kind: str, folder: Path) -> tuple[str, dict[str, Any]]:
+    from harness.backends.tensorflow.backend import TensorFlowBackend
+
+    return TensorFlowBackend().resolve_dtype(kind, folder, "cpu", 1)
 
 
 def gate(request: FitRequest, sabotage: str = "") -> float:

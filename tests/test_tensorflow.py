@@ -127,6 +127,52 @@ def test_a_fine_tune_learns_and_scores_alike_in_every_runtime(there, request_for
         assert parity(own, logits)["parity_rel_diff"] < 1e-5, name
 
 
+@pytest.mark.parametrize(("architecture", "dense"), [("distilbert", 12), ("llama", 14)])
+def test_only_products_of_dense_layers_are_traced_in_bfloat16(
+    there, request_for, architecture, dense
+):
+    request = request_for(architecture)
+    assert "bfloat16" not in {dtype for _, dtype in there(tensorflow_side.traced_update, request)}
+    request.settings["fit_dtype"] = "bfloat16"
+    traced = there(tensorflow_side.traced_update, request)
+    low = {kind: n for (kind, dtype), n in traced.items() if dtype == "bfloat16"}
+    assert set(low) <= {"MatMul", "Einsum", "Cast", "Reshape", "Transpose"}
+    # each layer's product, and one for the gradient of either factor
+    assert low["MatMul"] + low["Einsum"] == 3 * dense
+
+
+def test_a_fine_tune_in_bfloat16_learns_and_leaves_a_float32_artifact(there, request_for):
+    from safetensors.torch import load_file
+
+    request = request_for(epochs=12, learning_rate=3e-3, dropout=0.0)
+    request.settings["fit_dtype"] = "bfloat16"
+    report = there(tensorflow_side.fit, request)
+    assert report.epochs[-1]["loss"] < 0.7 * report.epochs[0]["loss"]
+    assert {t.dtype for t in load_file(request.out / "model.safetensors").values()} == {
+        torch.float32
+    }
+    own = there(tensorflow_side.predict, request.out, request, "tensorflow")
+    runtime = TorchRuntime().load(request.out, request.out, device="cpu", threads=1)
+    theirs = predict_all(runtime, request.validation)
+    assert parity(own, theirs)["parity_rel_diff"] < 1e-5
+    assert accuracy(request.validation, own) > 1 / 3 + 0.2
+
+
+def test_float16_is_refused(there, request_for):
+    request = request_for()
+    request.settings["fit_dtype"] = "float16"
+    with pytest.raises(Unsupported, match="float32 or bfloat16"):
+        there(tensorflow_side.fit, request)
+
+
+def test_auto_is_the_dtype_whose_steps_or_products_were_faster(there, request_for):
+    dtype, figures = there(tensorflow_side.resolve_dtype, "transformer", request_for().model_folder)
+    seconds = [figures.get(f"{dtype}_step_seconds", 0.0) for dtype in ("float32", "bfloat16")]
+    lowered = figures["product_speedup"] >= 1.0 and seconds[1] < seconds[0]
+    assert dtype == ("bfloat16" if lowered else "float32")
+    assert figures["reason"]
+
+
 def test_a_fit_in_pytorch_scores_alike_in_tensorflow(there, request_for, tmp_path):
     request = request_for("roberta")
     scored = dataclasses.replace(request, validation_score=lambda _: 0.5)
@@ -137,8 +183,10 @@ def test_a_fit_in_pytorch_scores_alike_in_tensorflow(there, request_for, tmp_pat
     assert parity(own, theirs)["parity_rel_diff"] < 1e-5
 
 
-def test_the_same_seed_gives_the_same_weights(there, request_for):
+@pytest.mark.parametrize("fit_dtype", ["float32", "bfloat16"])
+def test_the_same_seed_gives_the_same_weights(there, request_for, fit_dtype):
     request = request_for(epochs=2)
+    request.settings["fit_dtype"] = fit_dtype
     files = []
     for name in ("first", "again"):
         out = request.out.with_name(name)

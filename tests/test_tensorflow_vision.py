@@ -314,3 +314,20 @@ def test_preprocessing_is_what_keras_does(there, tmp_path, name, expected):
 def test_the_size_of_an_application_is_the_one_it_was_trained_on(there):
     assert there(tensorflow_side.preprocessing, "InceptionV3")["input_size"] == [3, 299, 299]
     assert there(tensorflow_side.preprocessing, "EfficientNetB3")["input_size"] == [3, 300, 300]
+
+
+def test_only_convolutions_are_traced_in_bfloat16(there, request_for):
+    request = request_for("resnet18")
+    request.settings["fit_dtype"] = "bfloat16"
+    traced = there(tensorflow_side.traced_update, request)
+    low = {kind: n for (kind, dtype), n in traced.items() if dtype == "bfloat16"}
+    assert set(low) == {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter", "Cast"}
+    assert low["Conv2D"] == low["Conv2DBackpropInput"] == low["Conv2DBackpropFilter"] == 20
+
+
+def test_auto_times_the_steps_of_an_image_model(there, tmp_path):
+    dtype, figures = there(tensorflow_side.resolve_dtype, "timm", random_timm(tmp_path, SMALL))
+    if figures["product_speedup"] >= 1.0:
+        assert figures["bfloat16_step_seconds"] > 0.0 < figures["float32_step_seconds"]
+    else:
+        assert dtype == "float32"

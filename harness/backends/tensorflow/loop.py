@@ -12,6 +12,7 @@ from harness.backends.batches import augmenter_of, padded_batch
 from harness.backends.tensorflow.dropout import PooledDropout
 from harness.backends.tensorflow.losses import LOSSES
 from harness.backends.tensorflow.model import TensorFlowModel, save
+from harness.backends.tensorflow.precision import layers_in, products_in
 from harness.backends.tensorflow.predictor import TensorFlowPredictor, signature
 from harness.backends.tensorflow.rows import TrainedRows
 from harness.backends.tensorflow.text import TextModel
@@ -39,6 +40,7 @@ class TensorFlowStepper(training.Stepper):
         import tensorflow as tf
 
         self.model, self.request = model, request
+        self.lowered = layers_in(request.settings["fit_dtype"], model.backbone)
         whole = model.trainable()
         self.params = self.trained_params = sum(int(np.prod(v.shape)) for v in whole)
         self.rows = self._limit_rows()
@@ -113,7 +115,7 @@ class TensorFlowStepper(training.Stepper):
         settings = self.request.settings
         if self.rows:
             self.rows.training = True
-        with tf.GradientTape() as tape:
+        with products_in(settings["fit_dtype"], self.lowered), tf.GradientTape() as tape:
             sums, counts = zip(*(self._loss(*part) for part in parts), strict=True)
             loss = tf.add_n(sums) / tf.maximum(tf.add_n(counts), 1.0)
             objective = loss

@@ -40,3 +40,12 @@ def observed_threads() -> int:
     import tensorflow as tf
 
     return int(tf.config.threading.get_intra_op_parallelism_threads())
+
+
+def computes_bfloat16() -> bool:
+    """Whether the GPU has bfloat16 units: NVIDIA's have from compute capability 8.0."""
+    import tensorflow as tf
+
+    gpu = tf.config.list_physical_devices("GPU")[0]
+    details = tf.config.experimental.get_device_details(gpu)
+    return bool(details.get("compute_capability", (0, 0)) >= (8, 0))
