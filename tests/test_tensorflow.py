@@ -127,6 +127,12 @@ def test_a_fine_tune_learns_and_scores_alike_in_every_runtime(there, request_for
         assert parity(own, logits)["parity_rel_diff"] < 1e-5, name
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_weight_that_is_trained_has_a_gradient(there, request_for, architecture):
+    """ALBERT's pooler has none: our heads do not see it."""
+    assert there(tensorflow_side.traced_update, request_for(architecture))
+
+
 @pytest.mark.parametrize(("architecture", "dense"), [("distilbert", 12), ("llama", 14)])
 def test_only_products_of_dense_layers_are_traced_in_bfloat16(
     there, request_for, architecture, dense

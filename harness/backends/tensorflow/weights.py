@@ -68,9 +68,9 @@ class Checkpoint:
         hf_weight_key: str,
         hook_fn: Callable[..., np.ndarray] | None = None,
     ) -> None:
-        name = self.name_of(hf_weight_key)
-        if hf_weight_key.startswith(_OPTIONAL):
+        if hf_weight_key.removeprefix(self.prefix).startswith(_OPTIONAL):
             return
+        name = self.name_of(hf_weight_key)
         if name is None:
             raise Unsupported(f"the checkpoint has no tensor {hf_weight_key!r}")
         values = self.get_tensor(hf_weight_key)
