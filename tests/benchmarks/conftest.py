@@ -60,8 +60,11 @@ class Prepared:
         )
 
 
-def prepare(task_id: str, train: int, test: int) -> Prepared:
-    """A task of the suite `nlp` with ``train`` and ``test`` drawn examples, for MiniLM."""
+def prepare(task_id: str, train: int, test: int, max_length: int) -> Prepared:
+    """A task of the suite `nlp` with ``train`` and ``test`` drawn examples, for MiniLM.
+
+    ``max_length`` is the comparison's own: a suite may cut its texts as it likes.
+    """
     from tokenizers import Tokenizer
 
     loaded = load_suite("nlp")
@@ -71,23 +74,23 @@ def prepare(task_id: str, train: int, test: int) -> Prepared:
     folder = fetch_model(model, cache, base)
     assert folder is not None
     data = read_task(entry, cache, base)
-    encoder = TextEncoder(Tokenizer.from_file(str(folder / "tokenizer.json")), entry.max_length)
+    encoder = TextEncoder(Tokenizer.from_file(str(folder / "tokenizer.json")), max_length)
     examples = {}
     # no validation examples: only training is timed
     for split, size in (("train", train), ("validation", 0), ("test", test)):
         whole = data.splits[split]
         examples[split] = whole.take(draw(data.task.strata(whole), size, DRAW_SEED))
     encoded = {split: data.task.encode(some, encoder) for split, some in examples.items()}
-    return Prepared(data.task, examples, encoded, folder, entry.max_length)
+    return Prepared(data.task, examples, encoded, folder, max_length)
 
 
 @pytest.fixture(scope="session")
 def entities() -> Prepared:
     """CoNLL-2003: short sentences of very different length."""
-    return prepare("conll2003", train=1000, test=1000)
+    return prepare("conll2003", train=1000, test=1000, max_length=128)
 
 
 @pytest.fixture(scope="session")
 def topics() -> Prepared:
     """Reuters R8: long documents, a quarter of them cut at 128 tokens."""
-    return prepare("reuters-r8", train=480, test=700)
+    return prepare("reuters-r8", train=480, test=700, max_length=128)
