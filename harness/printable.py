@@ -15,9 +15,9 @@ _KEPT = "\n\t"
 _CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
-def framework_aside(framework: str) -> str:
+def framework_aside(framework: str, form: str = " ({})") -> str:
     """`` (tensorflow)`` behind a recipe; nothing for what one assumes of a network or baseline."""
-    return "" if framework in ("torch", "sklearn") else f" ({framework})"
+    return "" if framework in ("torch", "sklearn") else form.format(framework)
 
 
 def printable(text: object) -> str:

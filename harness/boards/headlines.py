@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.boards import wording
 from harness.boards.columns import model_name
+from harness.printable import framework_aside
 
 Flat = Mapping[str, Any]
 
@@ -80,7 +81,7 @@ def _cost(best: Flat, other: Flat) -> str:
 
 
 def _phrase(row: Flat, names: Mapping[str, str]) -> str:
-    framework = f" in {row['framework']}" if row["framework"] not in ("torch", "sklearn") else ""
+    framework = framework_aside(row["framework"], " in {}")
     recipe = wording.RECIPES.get(row["recipe"], row["recipe"])
     return f"{model_name(row, names)} {recipe}".rstrip() + framework
 

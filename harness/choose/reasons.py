@@ -13,6 +13,7 @@ from harness.choose.evidence import Candidate, Evidence
 from harness.choose.family import SUITED, family_of
 from harness.choose.interpretability import interpretability, readable
 from harness.choose.question import CRITERIA, Question
+from harness.printable import framework_aside
 
 #: training sizes further apart than this are another point of the learning curve
 FAR_IN_SIZE = 2.0
@@ -54,7 +55,7 @@ def name_of(candidate: Candidate) -> str:
     row = candidate.rows[0]
     model = wording.clean(row.get("model_name") or row["model"])
     recipe = wording.RECIPES.get(row["recipe"], row["recipe"])
-    framework = f"in {row['framework']}" if row["framework"] not in ("torch", "sklearn") else ""
+    framework = framework_aside(row["framework"], "in {}")
     served = f"run by {row['runtime']} on {row['device']} ({row['dtype']})"
     return ", ".join(filter(None, (" ".join(filter(None, (model, recipe, framework))), served)))
 
