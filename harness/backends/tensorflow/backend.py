@@ -16,6 +16,7 @@ from harness.backends.base import (
     FitRequest,
     Progress,
 )
+from harness.backends.dtype_trial import DTYPES, PRODUCT, on_cpu, on_gpu
 from harness.backends.gate import check
 from harness.errors import RequestError
 
@@ -77,14 +78,13 @@ class TensorFlowBackend(Backend):
         set_up(device, threads)
         assert model_folder is not None
         if device != "cpu":
-            supported = computes_bfloat16()
-            reason = f"bfloat16 {'is' if supported else 'is not'} supported by the GPU"
-            return ("bfloat16" if supported else "float32"), {"reason": reason}
-        from harness.backends.tensorflow.trial import product_speedup, step_seconds
+            return on_gpu(computes_bfloat16())
+        import tensorflow as tf
 
-        figures: dict[str, Any] = {"product_speedup": product_speedup()}
-        if figures["product_speedup"] < 1.0:
-            return "float32", figures | {"reason": "bfloat16 products are slower here"}
-        figures |= step_seconds(model_kind, model_folder, threads)
-        faster = figures["bfloat16_step_seconds"] < figures["float32_step_seconds"]
-        return ("bfloat16" if faster else "float32"), figures | {"reason": "training steps timed"}
+        from harness.backends.tensorflow.trial import steps
+
+        sides = {dtype: tf.ones((PRODUCT, PRODUCT), dtype) for dtype in DTYPES}
+        return on_cpu(
+            lambda dtype: tf.linalg.matmul(sides[dtype], sides[dtype]),
+            lambda: steps(model_kind, model_folder, threads),
+        )

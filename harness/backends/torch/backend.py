@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,15 +17,9 @@ from harness.backends.base import (
     LanguageModelScore,
     Progress,
 )
+from harness.backends.dtype_trial import BATCH, DTYPES, PRODUCT, Timed, on_cpu, on_gpu
 from harness.backends.gate import check
 from harness.errors import RequestError, Unsupported
-
-#: examples of the training steps that are timed
-_TRIAL_BATCH = 16
-#: seconds that the two arms of the trial may take together
-_TRIAL_SECONDS = 3.0
-#: a product of two matrices this size decides whether bfloat16 is worth a trial at all
-_PRODUCT = 512
 
 
 class TorchBackend(Backend):
@@ -105,33 +98,14 @@ class TorchBackend(Backend):
 
         if device != "cpu":
             supported = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-            reason = f"bfloat16 {'is' if supported else 'is not'} supported by the GPU"
-            return ("bfloat16" if supported else "float32"), {"reason": reason}
+            return on_gpu(supported)
         if model_kind == "static-embeddings" or model_folder is None:
             return "float32", {"reason": "a table of embeddings has no products to speed up"}
         use_threads(threads)
-        figures: dict[str, Any] = {"product_speedup": _product_speedup()}
-        if figures["product_speedup"] < 1.0:
-            return "float32", figures | {"reason": "bfloat16 products are slower here"}
-        figures |= _step_seconds(model_kind, model_folder)
-        faster = figures["bfloat16_step_seconds"] < figures["float32_step_seconds"]
-        return ("bfloat16" if faster else "float32"), figures | {"reason": "training steps timed"}
-
-
-def _product_speedup() -> float:
-    """Time of a float32 matrix product over that of a bfloat16 one."""
-    import torch
-
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        matrix = torch.ones(_PRODUCT, _PRODUCT, dtype=dtype)
-        times = []
-        for _ in range(5):
-            begun = time.perf_counter()
-            matrix @ matrix
-            times.append(time.perf_counter() - begun)
-        seconds[dtype] = min(times)
-    return seconds[torch.float32] / seconds[torch.bfloat16]
+        sides = {d: torch.ones(PRODUCT, PRODUCT, dtype=getattr(torch, d)) for d in DTYPES}
+        return on_cpu(
+            lambda dtype: sides[dtype] @ sides[dtype], lambda: _steps(model_kind, model_folder)
+        )
 
 
 def _any_info(kind: str) -> ArtifactInfo:
@@ -139,8 +113,8 @@ def _any_info(kind: str) -> ArtifactInfo:
     return ArtifactInfo(kind, "torch", "", "pooled", 2, "mean", ["0", "1"], 64)
 
 
-def _step_seconds(kind: str, folder: Path) -> dict[str, float]:
-    """Fastest training step in each precision, taken in turns."""
+def _steps(kind: str, folder: Path) -> Timed:
+    """Trains a model on one batch again and again."""
     import torch
 
     from harness.backends.torch import attention, dropout
@@ -150,20 +124,14 @@ def _step_seconds(kind: str, folder: Path) -> dict[str, float]:
     model = build(_any_info(kind), folder, attention=attention.register()).train()
     attention.install(model, dropout.install(model, 0))
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
-    inputs = model.trial_inputs(_TRIAL_BATCH, torch.Generator().manual_seed(0))
-    labels = torch.arange(_TRIAL_BATCH) % 2
-    fastest = {"float32": float("inf"), "bfloat16": float("inf")}
-    deadline = time.perf_counter() + _TRIAL_SECONDS
-    rounds = 0
-    while rounds < 2 or (time.perf_counter() < deadline and rounds < 6):
-        for dtype in fastest:
-            begun = time.perf_counter()
-            with autocast(dtype, "cpu"):
-                logits = model(**inputs).float()
-            torch.nn.functional.cross_entropy(logits, labels).backward()
-            optimiser.step()
-            optimiser.zero_grad()
-            if rounds:  # the first round warms up
-                fastest[dtype] = min(fastest[dtype], time.perf_counter() - begun)
-        rounds += 1
-    return {f"{dtype}_step_seconds": seconds for dtype, seconds in fastest.items()}
+    inputs = model.trial_inputs(BATCH, torch.Generator().manual_seed(0))
+    labels = torch.arange(BATCH) % 2
+
+    def step(dtype: str) -> None:
+        with autocast(dtype, "cpu"):
+            logits = model(**inputs).float()
+        torch.nn.functional.cross_entropy(logits, labels).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+
+    return step

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from harness.backends.base import ArtifactInfo
+from harness.backends.dtype_trial import TOKENS
 from harness.backends.heads import HeadLayers, load_head, save_head
 from harness.backends.torch.packing import Packing
 from harness.backends.torch.zoo import hide_torchvision
@@ -43,8 +44,6 @@ _DROPOUT_KEYS = (
     "embedding_dropout",
     "mlp_dropout",
 )
-#: tokens a sequence where a training step is timed, as in short documents
-_TRIAL_TOKENS = 64
 #: standard deviation of a new head where the configuration names none (BERT's value)
 _HEAD_STD = 0.02
 
@@ -172,7 +171,7 @@ class TextModel(HeadedModel):
         return {0: "batch", 1: "sequence"}
 
     def trial_inputs(self, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
-        ids = torch.randint(self.vocabulary, (batch, _TRIAL_TOKENS), generator=generator)
+        ids = torch.randint(self.vocabulary, (batch, TOKENS), generator=generator)
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     @property
