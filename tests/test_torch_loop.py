@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn.utils import clip_grad_norm_
 
 from harness.backends import batches
 from harness.backends.base import predict_all
 from harness.backends.torch.backend import TorchBackend
 from harness.backends.torch.losses import span_cross_entropy
 from harness.backends.torch.models import load
+from harness.backends.torch.optimiser import clip
 from harness.backends.torch.runtime import TorchRuntime
 from harness.backends.torch.tensors import to_tensors
 from harness.backends.training import schedule
@@ -88,6 +90,26 @@ def test_a_huge_learning_rate_is_reported_as_divergence(tmp_path):
     request = toy_request(tmp_path, random_backbone(tmp_path), learning_rate=1e4, clip_norm=None)
     with pytest.raises(Diverged, match="loss"):
         TorchBackend().fit(request, silent)
+
+
+@pytest.mark.parametrize("norm", [0.1, 1e6])
+def test_clipping_within_the_update_is_clipping_before_it(norm):
+    gradients = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(1))
+    weights = {}
+    for clips in (clip_grad_norm_, None):
+        parameters = [torch.nn.Parameter(torch.ones(5, 4)) for _ in range(3)]
+        groups = [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.1}]
+        optimiser = torch.optim.AdamW(groups, lr=0.01, fused=True)
+        for step in (1.0, 3.0):  # the second update shows whether its moments are those of clipped
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient * step
+            if clips:
+                clips(parameters, norm)
+            else:
+                clip(optimiser, norm)
+            optimiser.step()
+        weights[clips] = torch.stack([p.detach() for p in parameters])
+    torch.testing.assert_close(weights[None], weights[clip_grad_norm_], rtol=1e-6, atol=1e-7)
 
 
 def test_early_stopping_keeps_the_best_epoch(tmp_path):

@@ -33,7 +33,7 @@ class TorchBackend(Backend):
         "keras-application": ("timm",),
     }
     references: ClassVar = {"keras-application": "tensorflow"}
-    version = 3
+    version = 4
     runtime = "torch"
 
     def fit(self, request: FitRequest, progress: Progress) -> FitReport:

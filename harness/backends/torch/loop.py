@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.backends import training
 from harness.backends.base import FitReport, FitRequest, Predictor, Progress, lengths_of
@@ -15,7 +15,7 @@ from harness.backends.batches import augmenter_of
 from harness.backends.torch import attention, dropout, packing, rows
 from harness.backends.torch.losses import LOSSES
 from harness.backends.torch.models import FittedModel, HeadedModel, build, save
-from harness.backends.torch.optimiser import adamw, l1_norm, set_rates
+from harness.backends.torch.optimiser import adamw, clip, l1_norm, set_rates
 from harness.backends.torch.predictor import TorchPredictor
 from harness.backends.torch.tensors import to_tensors
 from harness.backends.torch.threads import check_device, reproducible, use_threads
@@ -95,8 +95,7 @@ class TorchStepper(training.Stepper):
         self.scaler.scale(objective).backward()
         if self.settings["clip_norm"]:
             self.scaler.unscale_(self.optimiser)
-            trained = [p for p in self.model.parameters() if p.grad is not None]
-            nn.utils.clip_grad_norm_(trained, self.settings["clip_norm"])
+            clip(self.optimiser, self.settings["clip_norm"])
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
