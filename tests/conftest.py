@@ -51,7 +51,8 @@ def call_harness(*arguments: str | Path, cwd: Path, cache: Path, **environment: 
     """Run the real command in a process of its own."""
     start = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", *map(str, arguments)],
+        # as the installed command, without the working folder on the import path
+        [sys.executable, "-P", "-m", "harness.cli", *map(str, arguments)],
         cwd=cwd,
         env=os.environ | {"HARNESS_CACHE": str(cache)} | environment,
         capture_output=True,

@@ -411,6 +411,15 @@ def test_a_message_shows_escapes_instead_of_obeying_them(harness: Harness, folde
     assert printable("a\x1b[31mb\tc\n\u202e") == "a\\x1b[31mb\tc\n\\u202e"
 
 
+def test_modules_in_the_working_folder_are_not_imported(
+    harness: Harness, folder: Path, canary: Path
+) -> None:
+    for name in ("random", "numpy", "harness", "sklearn"):
+        (folder / f"{name}.py").write_text(f"open({str(canary)!r}, 'w')\nraise SystemExit(9)\n")
+    answer = harness("run", "mine.yaml")
+    assert answer.status == 0, answer.out + answer.err
+
+
 def test_secrets_of_the_environment_reach_no_record_no_log_and_no_worker(
     harness: Harness, folder: Path
 ) -> None:

@@ -58,7 +58,7 @@ class KerasSource(Source):
         context.report(0, 0, origin)
         with disk_errors(origin, folder), whole_folder(folder) as scratch:
             done = subprocess.run(
-                [sys.executable, "-m", HELPER, pinned.partition("@")[0], str(scratch)],
+                [sys.executable, "-P", "-m", HELPER, pinned.partition("@")[0], str(scratch)],
                 env=os.environ | {"KERAS_HOME": str(context.cache / "keras" / "downloads")},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
