@@ -45,7 +45,8 @@ def write_curve_suite(folder: Path, examples: int = 500) -> Path:
                 right = 0.9 * hardness + 0.1 * own < a + shift - b * size**-c
                 _write(results, name, right * 1.0, size)
     models = {model: {"name": model, "kind": model, "licence": "MIT"} for model in MODELS}
-    tasks = {task: {"name": task.title(), "primary": "accuracy", "licence": "CC0-1.0"}
+    tasks = {task: {"name": task.title(), "type": "text-classification", "primary": "accuracy",
+                    "licence": "CC0-1.0"}
              for task in TASKS}  # fmt: skip
     plan: dict[str, Any] = {"suite": "curves", "title": "Small models and little data"}
     write_json(results / "plan.json", {**plan, "models": models, "tasks": tasks, "rows": rows})

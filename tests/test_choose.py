@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.choose.answer import decide
+from harness.choose.answer import Answer, decide
 from harness.choose.ask import ask
-from harness.choose.evidence import select
+from harness.choose.evidence import PValue, select
 from harness.choose.gather import gather
-from harness.choose.question import Question, task_named, weights_from
-from harness.choose.reasons import reasons
+from harness.choose.question import BOUNDS, Question, task_named, weights_from
+from harness.choose.reasons import figures, reasons
 from harness.errors import RequestError
 from tests.conftest import Harness
+from tests.curve_suite import write_curve_suite
 from tests.records import write_results
 
 ROOT = Path(__file__).parents[1]
@@ -30,8 +33,7 @@ def row(model: str, score: float | None = 0.9, **facts: Any) -> dict[str, Any]:
         "task": "topics", "task_type": TEXT, "model_kind": "transformer", "model_name": model,
         "recipe": "fine-tune", "framework": "torch", "runtime": "torch", "device": "cpu",
         "dtype": "float32", "status": "ok", "reason": "", "score": score, "score_low": None,
-        "score_high": None, "score_name": "accuracy", "tied_with_best": False,
-        "score_delta_high": None, "latency_p50_ms": 5.0, "latency_p90_ms": 6.0,
+        "score_high": None, "score_name": "accuracy", "latency_p50_ms": 5.0, "latency_p90_ms": 6.0,
         "latency_p99_ms": None, "size_mb": 90.0, "peak_memory_mb": 500.0, "fit_seconds": 50.0,
         "energy_j_per_1000": None, "throughput_per_s": 100.0, "train_examples": 1000,
         "train_score": 0.95, "seeds_ok": 1, "launches": 1, "host_id": "h1",
@@ -40,8 +42,23 @@ def row(model: str, score: float | None = 0.9, **facts: Any) -> dict[str, Any]:
     return plain | facts
 
 
-def recommended(rows: list[dict[str, Any]], question: Question) -> str | None:
-    best = decide(select(rows, question), question).recommended
+def p_from(p_values: dict[tuple[str, str], float]) -> PValue:
+    """p of two rows by their ids, in either order; other pairs were not tested."""
+    return lambda a, b: p_values.get((a, b), p_values.get((b, a)))
+
+
+def answered(
+    rows: list[dict[str, Any]], question: Question, tested: dict[tuple[str, str], float]
+) -> Answer:
+    return decide(select(rows, question, p_from(tested)), question)
+
+
+def recommended(
+    rows: list[dict[str, Any]],
+    question: Question,
+    tested: dict[tuple[str, str], float] | None = None,
+) -> str | None:
+    best = answered(rows, question, tested or {}).recommended
     return None if best is None else str(best["model"])
 
 
@@ -49,24 +66,83 @@ def recommended(rows: list[dict[str, Any]], question: Question) -> str | None:
 
 
 def test_the_highest_score_wins_where_nothing_ties() -> None:
-    rows = [row("a", 0.90, tied_with_best=True), row("b", 0.88, latency_p90_ms=1.0)]
-    assert recommended(rows, Question(TEXT)) == "a"
+    rows = [row("a", 0.90), row("b", 0.88, latency_p90_ms=1.0)]
+    assert recommended(rows, Question(TEXT), {("a-topics", "b-topics"): 0.01}) == "a"
 
 
 def test_of_tied_fits_the_cheaper_one_wins_and_a_linear_baseline_first() -> None:
-    tied = {"tied_with_best": True}
-    rows = [row("a", 0.90, **tied), row("b", 0.88, latency_p90_ms=1.0, **tied)]
-    assert recommended(rows, Question(TEXT)) == "b"
-    rows.append(row("tfidf", 0.87, recipe="baseline", latency_p90_ms=2.0, **tied))
-    assert recommended(rows, Question(TEXT)) == "tfidf"
+    rows = [row("a", 0.90), row("b", 0.88, latency_p90_ms=1.0)]
+    tested = {("a-topics", "b-topics"): 0.2}
+    assert recommended(rows, Question(TEXT), tested) == "b"
+    rows.append(row("tfidf", 0.87, recipe="baseline", latency_p90_ms=2.0))
+    tested["a-topics", "tfidf-topics"] = 0.1
+    assert recommended(rows, Question(TEXT), tested) == "tfidf"
 
 
-def test_a_runtime_known_to_score_below_its_fit_does_not_inherit_the_tie() -> None:
-    tied = {"tied_with_best": True}
-    int8 = row("a", 0.86, runtime="int8", dtype="int8", latency_p90_ms=1.0, score_delta_high=-0.01)
-    assert recommended([row("a", 0.90, **tied), int8 | tied], Question(TEXT)) == "a"
-    answer = decide(select([row("a", 0.90, **tied), int8 | tied], Question(TEXT)), Question(TEXT))
-    assert [c["runtime"] for c in answer.tied] == ["torch"]
+def test_ties_are_with_the_leader_within_bounds_not_with_an_excluded_best() -> None:
+    """Both are tied with the best, which is too large, and told from each other."""
+    rows = [
+        row("large", 0.92, size_mb=900.0),
+        row("a", 0.90),
+        row("tfidf", 0.87, recipe="baseline"),
+    ]
+    with_best = {("large-topics", "a-topics"): 0.6, ("large-topics", "tfidf-topics"): 0.3}
+    question = Question(TEXT, max_size_mb=100)
+    apart = answered(rows, question, with_best | {("a-topics", "tfidf-topics"): 0.001})
+    assert [c["model"] for c in apart.tied] == ["a"] and apart.untested == ()
+    assert apart.recommended is not None and apart.recommended["model"] == "a"
+    alike = with_best | {("a-topics", "tfidf-topics"): 0.4}
+    assert recommended(rows, question, alike) == "tfidf"
+
+
+def test_what_was_not_tested_is_never_tied_and_is_named() -> None:
+    rows = [row("a", 0.90), row("tfidf", 0.899, recipe="baseline")]
+    answer = answered(rows, Question(TEXT), {})
+    assert [c["model"] for c in answer.tied] == ["a"]
+    assert [c["model"] for c in answer.untested] == ["tfidf"]
+    assert answer.recommended is not None and answer.recommended["model"] == "a"
+    assert any("not tested against a fine-tuned" in w and w.endswith("): tfidf")
+               for w in said_of(rows, Question(TEXT)).why)  # fmt: skip
+
+
+def test_tests_with_the_leader_are_corrected_over_the_fits_within_bounds() -> None:
+    """p = 0.03 tells two fits apart; among three tests of this kind Holm asks for 0.05 / 3."""
+    rows = [row(m, score) for m, score in (("a", 0.9), ("b", 0.89), ("c", 0.88), ("d", 0.87))]
+    tested = {("a-topics", f"{m}-topics"): 0.03 for m in "bcd"}
+    assert [c["model"] for c in answered(rows, Question(TEXT), tested).tied] == ["a", "b", "c", "d"]
+    two = answered(rows, Question(TEXT, min_score=0.885), tested)
+    assert [c["model"] for c in two.tied] == ["a"]
+
+
+def test_runtimes_of_one_fit_are_one_test_and_each_is_tested_with_the_one_that_trained_it() -> None:
+    int8 = {"runtime": "int8", "dtype": "int8", "latency_p90_ms": 1.0}
+    rows = [
+        row("a", 0.90), row("a", 0.86, row_id="a8", **int8),
+        row("b", 0.89), row("b", 0.84, row_id="b8", **int8),
+    ]  # fmt: skip
+    tested = {("a-topics", "a8"): 0.01, ("a-topics", "b-topics"): 0.04, ("b-topics", "b8"): 0.5,
+              ("a-topics", "b8"): 0.001}  # fmt: skip
+    assert [c["model"] for c in answered(rows, Question(TEXT), tested).tied] == ["a"]
+    tested["a-topics", "b-topics"] = 0.2
+    found = answered(rows, Question(TEXT), tested)
+    assert [(c["model"], c["runtime"]) for c in found.tied] == [
+        ("a", "torch"), ("b", "int8"), ("b", "torch")
+    ]  # fmt: skip
+
+
+def test_fits_on_other_training_sizes_are_not_tied(tmp_path: Path) -> None:
+    """The leader failed on the asked size: its row on another one was tested with none of this."""
+    folder = write_curve_suite(tmp_path)
+    plan = json.loads((folder / "plan.json").read_text())
+    for place in (folder / "runs").glob("*-smol-100/status.json"):
+        place.write_text('{"status": "oom", "reason": "needs 9 GB"}')
+    assert plan["rows"]
+    found = gather(tmp_path)
+    question = Question("news", examples=100)
+    answer = decide(select(found.rows, question, found.p_value), question)
+    assert answer.leader is not None and answer.leader.rows[0]["train_budget"] == 400
+    assert [c.key for c in answer.tied] == [answer.leader.key]
+    assert {c["model"] for c in answer.untested} == {"minilm", "tfidf", "static"}
 
 
 def test_guessing_is_never_recommended() -> None:
@@ -126,6 +202,13 @@ def test_only_candidates_on_the_same_data_sets_are_compared() -> None:
     assert recommended(rows, Question("news")) == "c"
 
 
+def test_a_data_set_measured_for_a_few_shuts_out_none_of_the_others() -> None:
+    rows = [row(m, 0.7) for m in "abcde"] + [row("a", 0.9, task="mine"), row("b", 0.9, task="mine")]
+    found = select(rows, Question(TEXT))
+    assert len(found.candidates) == 5 and not found.partial
+    assert found.thin == {"mine": 2}
+
+
 def test_a_failed_run_is_no_evidence_and_is_named() -> None:
     rows = [row("a"), row("b", None, status="oom", reason="needs 9 GB")]
     found = select(rows, Question(TEXT))
@@ -170,9 +253,51 @@ def test_price_is_seconds_times_the_hourly_price() -> None:
 
 
 def test_the_runner_up_is_preferred_for_what_it_is_better_at() -> None:
-    rows = [row("a", 0.9, tied_with_best=True), row("b", 0.8, latency_p90_ms=1.0, size_mb=120.0)]
+    rows = [row("a", 0.9), row("b", 0.8, latency_p90_ms=1.0, size_mb=120.0)]
     said = said_of(rows, Question(TEXT))
-    assert said.prefer_runner_up == ["latency counts most: 1.00 instead of 6.00 ms"]
+    assert said.prefer_runner_up == ["latency counts most: 1.00 ms instead of 6.00 ms"]
+
+
+def test_what_is_known_of_a_candidate_is_shown() -> None:
+    facts = {"params": 22.7e6, "energy_j_per_1000": 5.0, "first_answer_seconds": 2.0,
+             "server_rate_per_s": 30.0, "server_percentile": 0.99,
+             "server_latency_bound_ms": 100.0}  # fmt: skip
+    evidence = select([row("a", **facts)], Question(TEXT))
+    shown = figures(evidence.candidates[0], evidence)
+    for part in (
+        "parameters 22.7M", "energy 5.00 J per 1,000", "throughput 100 examples/s",
+        "cold start 2.00 s", "server rate 30.0 queries/s (99% within 100 ms)",
+    ):  # fmt: skip
+        assert part in shown
+    for bound in ({"max_params": 1e6}, {"max_energy_j": 1}, {"max_cold_start_s": 1},
+                  {"min_server_rate": 60}, {"min_throughput": 200}):  # fmt: skip
+        assert recommended([row("a", **facts)], Question(TEXT, **bound)) is None
+
+
+def test_ties_are_named() -> None:
+    rows = [row("a", 0.90), row("b", 0.89), row("tfidf", 0.88, recipe="baseline")]
+    question = Question(TEXT)
+    tested = {("a-topics", "b-topics"): 0.5, ("a-topics", "tfidf-topics"): 0.4}
+    evidence = select(rows, question, p_from(tested))
+    said = reasons(evidence, decide(evidence, question), question, {}, "h1")
+    assert said.why[0] == (
+        "tied with the highest score within bounds (a fine-tuned, run by torch on cpu (float32), "
+        "0.900): paired tests do not tell it from that, nor b fine-tuned; recommended as a linear "
+        "baseline"
+    )
+
+
+def test_guessing_is_a_floor_however_often_it_was_run() -> None:
+    guess = {"model_kind": "majority", "recipe": "baseline"}
+    rows = [row("a", 0.9), row("majority", 0.5, **guess),
+            row("majority", 0.5, row_id="another", device="cuda", **guess)]  # fmt: skip
+    assert "+40.00 points over guessing" in said_of(rows, Question(TEXT)).why
+
+
+def test_candidates_that_another_host_timed_are_named() -> None:
+    rows = [row("a", 0.9), row("b", 0.8, host_id="h2"), row("c", 0.7)]
+    (line,) = [e for e in said_of(rows, Question(TEXT)).estimated if "another host" in e]
+    assert line.endswith(": b fine-tuned")
 
 
 # -- the request --------------------------------------------------------------------------------
@@ -208,15 +333,16 @@ def test_prompts_ask_again_until_they_understand(monkeypatch: pytest.MonkeyPatch
 
     from rich.console import Console
 
-    typed = iter(["nar", "ner", "many", "1000", "tpu", "cpu", "ten", "10", "", "", "", "0.8",
+    typed = iter(["nar", "ner", "many", "1000", "tpu", "cpu", "ten", "10", "0.8",
                   "speed=1", "score=3,latency=1"])  # fmt: skip
     monkeypatch.setattr("builtins.input", lambda *_: next(typed))
     shown = io.StringIO()
-    found = ask(Console(file=shown, width=200), ["token-classification"], ["conll"], ["cpu"])
+    given = dict.fromkeys(set(BOUNDS) - {"max_latency_ms", "min_score"}, 7.0)
+    console = Console(file=shown, width=200)
+    found = ask(console, ["token-classification"], ["conll"], ["cpu"], given)
     assert found == {
         "task": "token-classification", "examples": 1000, "device": "cpu", "max_latency_ms": 10.0,
-        "max_size_mb": None, "max_memory_mb": None, "max_fit_seconds": None, "min_score": 0.8,
-        "weights": {"score": 3.0, "latency": 1.0},
+        "min_score": 0.8, "weights": {"score": 3.0, "latency": 1.0},
     }  # fmt: skip
     for complaint in ("did you mean 'ner'", "'many' is not a number", "'tpu' is not among",
                       "'ten' is not a number", "unknown key 'speed'"):  # fmt: skip
@@ -288,6 +414,60 @@ def test_names_are_text_not_markup(harness: Harness, tmp_path: Path) -> None:
 def test_without_a_terminal_it_asks_for_a_task(harness: Harness) -> None:
     answer = harness("choose")
     assert answer.status == 2 and "--task" in answer.err
+
+
+def test_prompts_leave_alone_what_flags_gave(tmp_path: Path) -> None:
+    write_results(tmp_path / "results")
+    flags = ["--prompt", "--json", "--max-size-mb", "60", "--weights", "latency=1",
+             "--examples", "500", "--percentile", "p50"]  # fmt: skip
+    answer = subprocess.run(
+        [sys.executable, "-m", "harness.cli", "choose", *flags],
+        cwd=tmp_path, input="ner\n" + "\n" * (len(BOUNDS) + 1), capture_output=True, text=True,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    asked = json.loads(answer.stdout)["question"]  # prompts went to stderr
+    assert asked["task"] == "token-classification" and asked["max_size_mb"] == 60
+    assert asked["examples"] == 500 and asked["weights"] == {"latency": 1.0}
+    assert asked["percentile"] == "p50"
+    assert "Which task?" in answer.stderr and "How many" not in answer.stderr
+
+
+def test_flags_without_a_meaning_beside_own_data_are_refused(harness: Harness) -> None:
+    answer = harness("choose", "--data", "mine.csv", "--task", "ner", "--examples", "100")
+    assert answer.status == 2 and "--task, --examples: of no meaning beside --data" in answer.err
+
+
+def test_a_bound_that_nobody_was_measured_on_is_said_so(harness: Harness, tmp_path: Path) -> None:
+    write_results(tmp_path / "results")
+    answer = harness("choose", "--task", "ner", "--device", "cpu", "--max-cold-start-s", "1")
+    assert answer.status == 2
+    assert "no candidate was measured on all of: --max-cold-start-s" in answer.out
+    elsewhere = harness("choose", "--task", "ner", "--device", "cuda")
+    assert "nothing was measured on that device; there is evidence on: cpu" in elsewhere.out
+
+
+def test_guesses_alone_are_no_evidence_of_your_own(harness: Harness, tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "results")
+    plan = json.loads((folder / "plan.json").read_text())
+    plan["rows"] = [row for row in plan["rows"] if row["row"]["model"] == "majority"]
+    (folder / "plan.json").write_text(json.dumps(plan))
+    answer = harness("choose", "--task", "ner")
+    assert answer.status == 0, answer.err
+    assert "no results of your own on token-classification" in answer.out
+
+
+def test_why_another_board_was_taken(harness: Harness, tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "results")
+    shutil.copytree(folder, tmp_path / "results" / "twin")
+    plan = json.loads((folder / "plan.json").read_text())
+    for entry in plan["rows"]:
+        entry["row"]["suite"] = "twin"
+        entry["row_id"] += "-twin"
+    (tmp_path / "results" / "twin" / "plan.json").write_text(json.dumps(plan))
+    plain = harness("choose", "--task", "ner")
+    assert "not used: entities in suite twin: suite demo has more training examples" in plain.out
+    sized = harness("choose", "--task", "ner", "--examples", "100")
+    assert "suite twin: further from the asked training size" in sized.out
 
 
 def test_own_results_come_before_the_reference(harness: Harness, tmp_path: Path) -> None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 import harness.choose
 from harness.boards.render_json import render_json
 from harness.choose.answer import decide, decisions
-from harness.choose.evidence import select
+from harness.choose.evidence import PValue, select
+from harness.choose.form import make_form
 from harness.choose.gather import gather
 from harness.choose.question import Question
 from tests.chromium import evaluate
+from tests.curve_suite import write_curve_suite
 from tests.records import write_results
 
 SCRIPT = Path(harness.choose.__file__).with_name("choose.js")
@@ -55,41 +58,68 @@ GOLDEN: list[tuple[str, str, Question]] = [
         TEXT, max_latency_ms=5, min_score=0.945)),
     ("on one of several data sets", "explained", Question(IMAGE)),
     ("readable, whatever was tested", "explained", Question(TEXT)),
+    ("the board's best is out of bounds", "reference", Question(TEXT, max_fit_seconds=30)),
+    ("parameters", "reference", Question(IMAGE, max_params=6e6)),
+    ("cold start was never measured", "simulated", Question(TEXT, max_cold_start_s=2)),
+    ("little data", "curves", Question("spam", examples=120)),
+    ("much data", "curves", Question(TEXT, examples=1600)),
+    ("predictions are not at hand", "flat", Question(TEXT)),
 ]  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """``rows`` as leaderboard.json has them, ``pairs`` as statistics.json."""
+
+    rows: list[dict[str, Any]]
+    pairs: list[dict[str, Any]]
+    p_value: PValue
+
+
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
-    """Flat rows as leaderboard.json has them, by name of the record set."""
-    simulated = tmp_path_factory.mktemp("simulated")
-    write_results(simulated)
-    found = {"reference": gather(REFERENCE).rows, "simulated": gather(simulated).rows}
-    # the real rows with half of their timings lost, and with a p99 for each
-    found["untimed"] = [
-        row | ({"latency_p50_ms": None, "latency_p90_ms": None} if number % 2 else {})
-        for number, row in enumerate(found["reference"])
-    ]
-    found["tails"] = [
-        row | {"latency_p99_ms": row["latency_p90_ms"] and 1.2 * row["latency_p90_ms"]}
-        for row in found["reference"]
-    ]
-    # fine-tuned models run by PyTorch, as `harness explain` measures them, shown or not by turns
-    found["explained"] = [
-        row | {"faithfulness_aopc": 0.2 + number / 100, "faithfulness_shown": number % 2 == 0,
-               "faithfulness_aopc_random": None if number % 3 == 0 else 0.15}
-        if row["runtime"] == "torch" and row["recipe"] != "scratch" else row
-        for number, row in enumerate(found["reference"])
-    ]  # fmt: skip
-    return {name: json.loads(render_json(rows)) for name, rows in found.items()}
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recorded]:
+    """By name of the record set."""
+    folder = tmp_path_factory.mktemp("simulated")
+    write_results(folder / "simulated")
+    write_curve_suite(folder / "curves")
+    found = {}
+    for name, place in (("reference", REFERENCE), ("simulated", folder / "simulated"),
+                        ("curves", folder / "curves")):  # fmt: skip
+        read = gather(place)
+        pairs = [family for tested in read.pairs for family in tested.as_json()]
+        found[name] = Recorded(json.loads(render_json(read.rows)), pairs, read.p_value)
+    real = found["reference"]
+    changed = {
+        # the real rows with half of their timings lost, and with a p99 for each
+        "untimed": [
+            row | ({"latency_p50_ms": None, "latency_p90_ms": None} if number % 2 else {})
+            for number, row in enumerate(real.rows)
+        ],
+        "tails": [
+            row | {"latency_p99_ms": row["latency_p90_ms"] and 1.2 * row["latency_p90_ms"]}
+            for row in real.rows
+        ],
+        # fine-tuned models run by PyTorch, as `harness explain` measures them, shown or not
+        "explained": [
+            row | {"faithfulness_aopc": 0.2 + number / 100, "faithfulness_shown": number % 2 == 0,
+                   "faithfulness_aopc_random": None if number % 3 == 0 else 0.15}
+            if row["runtime"] == "torch" and row["recipe"] != "scratch" else row
+            for number, row in enumerate(real.rows)
+        ],
+    }  # fmt: skip
+    found |= {name: replace(real, rows=rows) for name, rows in changed.items()}
+    found["flat"] = Recorded(real.rows, [], lambda a, b: None)
+    return found
 
 
 @pytest.fixture(scope="module")
 def by_page(
-    rows: dict[str, list[dict[str, Any]]], tmp_path_factory: pytest.TempPathFactory
+    recorded: dict[str, Recorded], tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[str, Any]]:
     """What choose.js answers in Chromium, one answer a golden question."""
     asked = json.dumps([[records, question.as_json()] for _, records, question in GOLDEN])
-    script = SCRIPT.read_text() + f"\nconst RECORDS = {json.dumps(rows)}, ASKED = {asked};"
+    told = {name: make_form(found.rows, found.pairs).data for name, found in recorded.items()}
+    script = SCRIPT.read_text() + f"\nconst RECORDS = {json.dumps(told)}, ASKED = {asked};"
     answers: list[dict[str, Any]] = evaluate(
         script,
         "ASKED.map(([name, q]) => choose(RECORDS[name], q))",
@@ -98,19 +128,48 @@ def by_page(
     return answers
 
 
-def answered(rows: list[dict[str, Any]], question: Question) -> dict[str, Any]:
-    evidence = select(rows, question)
+def answered(found: Recorded, question: Question) -> dict[str, Any]:
+    evidence = select(found.rows, question, found.p_value)
     return decisions(evidence, decide(evidence, question))
 
 
-def by_pandas(rows: list[dict[str, Any]], q: Question) -> dict[str, Any]:
+def tied_by_pandas(a: pd.DataFrame, ids: pd.DataFrame, found: Recorded) -> pd.Series:
+    """Which of the admissible, the leader first, no test tells from it."""
+    fit = a.fit + "/" + a.framework
+    own = (a.runtime == a.framework) & (a.dtype != "int8")
+    heads = a.assign(own=own, one=fit, name=a.index).sort_values(
+        ["own", "score", "name"], ascending=[False, False, True]
+    )
+    head = heads.drop_duplicates("one").set_index("one").name.to_dict()
+    leader = a.index[0]
+    head[fit[leader]] = leader
+
+    def ps(x: str, y: str) -> list[float]:
+        return [np.nan if p is None else p for p in map(found.p_value, ids.loc[x], ids.loc[y])]
+
+    others = [one for one in head if one != fit[leader]]
+    tests = np.array([ps(leader, head[one]) for one in others]).reshape(len(others), ids.shape[1])
+    known = ~np.isnan(tests)
+    if known.any():
+        tests[known] = multipletests(tests[known], method="holm")[1]
+    like_leader = {fit[leader]: True} | dict(zip(others, (tests > 0.05).all(axis=1), strict=True))
+    alike = [
+        name == head[fit[name]] or (np.array(ps(head[fit[name]], name)) > 0.05).all()
+        for name in a.index
+    ]
+    return fit.map(like_leader) & pd.Series(alike, a.index)
+
+
+def by_pandas(found: Recorded, q: Question) -> dict[str, Any]:
     """The answer again, independently (one board a data set, so no choice among boards)."""
-    df = pd.DataFrame(rows)
+    df = pd.DataFrame(found.rows)
     df = df[(df.task_type == q.task) | (df.task == q.task)]
     df = df[(df.status == "ok") & df.score.notna() & (df.model_kind != "majority")]
     names = ["model", "recipe", "framework", "runtime", "device", "dtype"]
     df["key"] = df[names].astype(str).agg("/".join, axis=1)
-    df["tied"] = df.tied_with_best.eq(True) & ~(df.score_delta_high.astype(float) < 0)
+    size = df.train_examples.astype(float)
+    df["away"] = np.log(size / q.examples).abs() if q.examples else -size
+    df = df.sort_values("away").drop_duplicates(["key", "task"]).sort_index()
     df = df[df.groupby("key").task.transform("nunique") == df.groupby("key").task.nunique().max()]
     tail = (
         df.latency_p99_ms.notna().any()
@@ -118,35 +177,38 @@ def by_pandas(rows: list[dict[str, Any]], q: Question) -> dict[str, Any]:
     )
     columns = {"latency": f"latency_p{99 if tail else 90}_ms", "size": "size_mb",
                "memory": "peak_memory_mb", "fit_time": "fit_seconds",
-               "energy": "energy_j_per_1000"}  # fmt: skip
+               "energy": "energy_j_per_1000", "params": "params",
+               "cold_start": "first_answer_seconds"}  # fmt: skip
     group = df.groupby("key")
     g = pd.DataFrame({n: group[c].agg(lambda s: s.astype(float).max(skipna=False))
                       for n, c in columns.items()})  # fmt: skip
-    g["score"], g["tied"] = group.score.mean(), group.tied.all()
-    g["device"], g["recipe"] = group.device.first(), group.recipe.first()
+    g["score"] = group.score.mean()
+    for name in ("device", "recipe", "framework", "runtime", "dtype"):
+        g[name] = group[name].first()
     g["fit"] = group.model.first() + "/" + group.recipe.first()
     bounds = {"latency": q.max_latency_ms, "size": q.max_size_mb, "memory": q.max_memory_mb,
-              "fit_time": q.max_fit_seconds}  # fmt: skip
+              "fit_time": q.max_fit_seconds, "params": q.max_params,
+              "cold_start": q.max_cold_start_s}  # fmt: skip
     good = (g.device == (q.device or g.device)) & (g.score >= (q.min_score or 0))
     for name, bound in bounds.items():
         good &= (g[name] <= bound) if bound else True
     a = g[good].copy()
     if a.empty:
-        return {"recommended": None, "runner_up": None, "admissible": [], "aopc": None}
-    top = a[np.isclose(a.score, a.score.max(), atol=1e-9)]
-    tied = a.tied if top.tied.any() else a.score == a.score.max()
-    a["utility"] = 0.0
+        return {"recommended": None, "runner_up": None, "admissible": [], "aopc": None,
+                "tied": []}  # fmt: skip
+    a["neural"], a["utility"], a["rounded"] = a.recipe != "baseline", 0.0, a.score.round(6)
+    costs = ["neural", "latency", "size", "fit_time", "key"]
+    a = a.sort_values(["rounded", *costs], ascending=[False, *[True] * len(costs)])
+    tied = tied_by_pandas(a, df.pivot(index="key", columns="task", values="row_id"), found)
     for name, weight in q.weights.items():
         v = a[name] if name == "score" else -np.log(a[name])
         span = v.max() - v.min()
         u = (v - v.min()) / span if span > 0 else v * 0 + 1
         a.utility += weight * (u.where(~tied, 1.0) if name == "score" else u.fillna(0))
     a["utility"] = (a.utility / sum(q.weights.values())).round(6)
-    a["neural"] = a.recipe != "baseline"
     a = a.reset_index().sort_values(
-        ["utility", "neural", "latency", "size", "fit_time", "key"],
-        ascending=[False, True, True, True, True, True],
-    )
+        ["utility", *costs], ascending=[False, *[True] * len(costs)]
+    )  # fmt: skip
     others = a[a.fit != a.fit.iloc[0]] if (a.fit != a.fit.iloc[0]).any() else a.iloc[1:]
     best = df[df.key == a.key.iloc[0]].iloc[0]
     fit = df[(df.model == best.model) & (df.recipe == best.recipe)
@@ -160,34 +222,37 @@ def by_pandas(rows: list[dict[str, Any]], q: Question) -> dict[str, Any]:
         "recommended": a.key.iloc[0],
         "runner_up": others.key.iloc[0] if len(others) else None,
         "admissible": sorted(a.key),
+        "tied": sorted(tied.index[tied]),
     }
 
 
 @pytest.mark.parametrize("number", range(len(GOLDEN)), ids=[name for name, _, _ in GOLDEN])
-def test_the_command_and_pandas_agree(number: int, rows: dict[str, list[dict[str, Any]]]) -> None:
+def test_the_command_and_pandas_agree(number: int, recorded: dict[str, Recorded]) -> None:
     _, records, question = GOLDEN[number]
-    ours, theirs = answered(rows[records], question), by_pandas(rows[records], question)
+    ours, theirs = answered(recorded[records], question), by_pandas(recorded[records], question)
     assert ours["recommended"] == theirs["recommended"]
     assert ours["runner_up"] == theirs["runner_up"]
     said = (ours["interpretability"] or {}).get("faithfulness") or {}
     assert said.get("aopc") == theirs["aopc"]
     assert sorted(key for key, _ in ours["ranking"]) == theirs["admissible"]
+    assert sorted(ours["tied"]) == theirs["tied"]
 
 
 @pytest.mark.parametrize("number", range(len(GOLDEN)), ids=[name for name, _, _ in GOLDEN])
 def test_the_page_and_the_command_decide_the_same(
-    number: int, rows: dict[str, list[dict[str, Any]]], by_page: list[dict[str, Any]]
+    number: int, recorded: dict[str, Recorded], by_page: list[dict[str, Any]]
 ) -> None:
     _, records, question = GOLDEN[number]
-    assert by_page[number] == answered(rows[records], question)
+    assert by_page[number] == answered(recorded[records], question)
 
 
-def test_the_questions_are_of_every_sort(rows: dict[str, list[dict[str, Any]]]) -> None:
+def test_the_questions_are_of_every_sort(recorded: dict[str, Recorded]) -> None:
     """The golden questions would prove little if all had a plain winner."""
-    answers = [answered(rows[records], question) for _, records, question in GOLDEN]
+    answers = [answered(recorded[records], question) for _, records, question in GOLDEN]
     assert sum(a["recommended"] is None for a in answers) >= 2
     assert sum(a["nearest"] is not None for a in answers) >= 1
     assert sum(len(a["tied"]) > 1 for a in answers) >= 3
+    assert sum(bool(a["untested"]) for a in answers) >= 1
     assert sum(bool(a["partial"]) for a in answers) >= 1
     assert sum(any(e["unmeasured"] for e in a["excluded"]) for a in answers) >= 1
     assert len({a["recommended"] for a in answers}) >= 6
@@ -204,13 +269,20 @@ def test_the_questions_are_of_every_sort(rows: dict[str, list[dict[str, Any]]]) 
 
 
 def test_page_and_command_agree_on_random_questions(
-    rows: dict[str, list[dict[str, Any]]], tmp_path: Path
+    recorded: dict[str, Recorded], tmp_path: Path
 ) -> None:
     """200 questions with bounds drawn from the values on record, over two suites of one task."""
     draw = np.random.default_rng(5)
-    base = rows["reference"]
+    found = recorded["reference"]
+    base = found.rows
     smaller = [
-        r | {"suite": "small", "train_examples": 150, "score": r["score"] and 0.9 * r["score"]}
+        r
+        | {
+            "row_id": r["row_id"] + "s",
+            "suite": "small",
+            "train_examples": 150,
+            "score": r["score"] and 0.9 * r["score"],
+        }
         for r in base
         if r["model"] != "smollm2"
     ]
@@ -232,8 +304,9 @@ def test_page_and_command_agree_on_random_questions(
             percentile=str(draw.choice(["", "p50", "p90"])), weights=weights or {"score": 1.0},
         ))  # fmt: skip
     asked = json.dumps([question.as_json() for question in questions])
-    script = SCRIPT.read_text() + f"\nconst ROWS = {json.dumps(records)}, ASKED = {asked};"
-    answers = evaluate(script, "ASKED.map((q) => choose(ROWS, q))", tmp_path)
-    ours = [answered(records, question) for question in questions]
+    told = json.dumps(make_form(records, found.pairs).data)
+    script = SCRIPT.read_text() + f"\nconst TOLD = {told}, ASKED = {asked};"
+    answers = evaluate(script, "ASKED.map((q) => choose(TOLD, q))", tmp_path)
+    ours = [answered(replace(found, rows=records), question) for question in questions]
     assert answers == ours
     assert 40 < sum(a["recommended"] is not None for a in ours) < 200

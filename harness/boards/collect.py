@@ -46,6 +46,7 @@ KEYS = (
     "truncated_share", "overlap_share", "launches", *model_facts.KEYS,
     "latency_p50_low_ms", "latency_p50_high_ms", "throughput_low_per_s", "throughput_high_per_s",
     "first_answer_seconds", "steady", "timing_verdict",
+    "server_rate_per_s", "server_percentile", "server_latency_bound_ms",
     # what `choose` asks of a row, on a page too, where there is no plan
     "task_type", "model_kind", "model_name",
     "train_budget", "resolution", "pareto",
@@ -90,6 +91,11 @@ class Row:
     def ok(self) -> list[Run]:
         return [run for run in self.runs if run.status == "ok"]
 
+    @property
+    def hosts(self) -> set[str]:
+        """Those that timed it."""
+        return {_host_id(host) for run in self.ok for _, host in run.measurements}
+
     def outcomes(self, fit_ids: Iterable[str] | None = None) -> Outcomes | None:
         """Outcomes of the row's good runs, or only those of the given fits, in that order."""
         by_fit = {run.fit_id: run.outcomes for run in self.ok}
@@ -107,8 +113,12 @@ class Records:
     hosts: Mapping[str, Mapping[str, Any]]
 
 
-def collect(results_folder: Path) -> Records:
-    """Everything a board needs of ``results/<suite>``; `RequestError` where there is no plan."""
+def collect(results_folder: Path, near: str | None = None) -> Records:
+    """Everything a board needs of ``results/<suite>``; `RequestError` where there is no plan.
+
+    ``near``: a host_id whose timings come first; without it, or of rows that it did not time,
+    those of the host that timed a row most.
+    """
     plan = read_json(results_folder / "plan.json")
     if plan is None:
         raise RequestError(
@@ -124,7 +134,7 @@ def collect(results_folder: Path) -> Records:
     rows = []
     for entry in plan["rows"]:
         runs = tuple(_read_run(results_folder, planned, fits) for planned in entry["runs"])
-        rows.append(Row(flat_row(plan, entry, runs), runs))
+        rows.append(Row(flat_row(plan, entry, runs, near), runs))
     return Records(plan, tuple(rows), _hosts(rows))
 
 
@@ -186,7 +196,10 @@ def _check_score(metrics: Mapping[str, Any], outcomes: Outcomes) -> None:
 
 
 def flat_row(
-    plan: Mapping[str, Any], entry: Mapping[str, Any], runs: tuple[Run, ...]
+    plan: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    runs: tuple[Run, ...],
+    near: str | None = None,
 ) -> dict[str, Any]:
     flat: dict[str, Any] = dict.fromkeys(KEYS)
     named, task = entry["row"], plan["tasks"].get(entry["row"]["task"], {})
@@ -226,7 +239,7 @@ def flat_row(
     flat.update(_faithfulness([run.explained for run in good if run.explained]))
     for name in METRICS:
         flat[name] = _mean(run.metrics.get("metrics", {}).get(name) for run in good)
-    flat.update(_timings(good))
+    flat.update(_timings(good, near))
     flat.update(
         model_facts.model_facts(
             flat,
@@ -283,18 +296,19 @@ def _faithfulness(explained: list[Mapping[str, Any]]) -> dict[str, Any]:
     return found | {"faithfulness_shown": shown}
 
 
-def _timings(good: list[Run]) -> dict[str, Any]:
-    """Medians over launches, on the host that measured most (the first by id among equals).
+def _timings(good: list[Run], near: str | None) -> dict[str, Any]:
+    """Medians over launches, on the host ``near`` or else the one that measured most (the first by
+    id among equals).
 
     A median of launches' medians: launches differ more than the samples of one do.
     """
     launches: dict[str, list[Mapping[str, Any]]] = {}
     for run in good:
         for timing, host in run.measurements:
-            launches.setdefault(str(host.get("host_id", "unknown")), []).append(timing)
+            launches.setdefault(_host_id(host), []).append(timing)
     if not launches:
         return {"host_id": _first(run.fit.get("host_id") for run in good)}
-    host_id = min(launches, key=lambda name: (-len(launches[name]), name))
+    host_id = min(launches, key=lambda name: (name != near, -len(launches[name]), name))
     # keys of an older version mean something else; a record without one is of the first
     newest = max(t.get("timing_version", 1) for t in launches[host_id])
     timings = [t for t in launches[host_id] if t.get("timing_version", 1) == newest]
@@ -303,9 +317,10 @@ def _timings(good: list[Run]) -> dict[str, Any]:
         "latency_p50_ms", "latency_p90_ms", "latency_p99_ms",
         "throughput_per_s", "peak_memory_mb", "energy_j_per_1000",
     ):  # fmt: skip
-        values = [t[key] for t in timings if t.get(key) is not None]
+        # without the key: a launch of other scenarios
+        values = [t[key] for t in timings if key in t]
         # a percentile that some launches cannot carry is not carried by the row
-        found[key] = statistics.median(values) if len(values) == len(timings) else None
+        found[key] = statistics.median(values) if values and None not in values else None
     found["energy_basis"] = _first(t.get("energy_basis") for t in timings)
     return found | _over_launches(timings)
 
@@ -318,11 +333,12 @@ def _over_launches(timings: list[Mapping[str, Any]]) -> dict[str, Any]:
         ("latency_p50_ms", "latency_p50_low_ms", "latency_p50_high_ms"),
         ("throughput_per_s", "throughput_low_per_s", "throughput_high_per_s"),
     ):
-        values = [t[key] for t in timings if t.get(key) is not None]
-        interval = launch_interval(values) if len(values) == len(timings) else None
+        values = [t[key] for t in timings if key in t]
+        interval = launch_interval(values) if values and None not in values else None
         found[low], found[high] = (interval.low, interval.high) if interval else (None, None)
     starts = [t["first_answer_seconds"] for t in timings if t.get("first_answer_seconds")]
     found["first_answer_seconds"] = statistics.median(starts) if starts else None
+    found |= _server(timings)
     steady = [t["steady"] for t in timings if "steady" in t]
     found["steady"] = all(steady) if steady else None
     verdicts = [t["verdict"] for t in timings if "verdict" in t]
@@ -332,13 +348,25 @@ def _over_launches(timings: list[Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _server(timings: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """The median Server rate under the bound that most launches were judged by; {} without one."""
+    asked = ("server_percentile", "server_latency_bound_ms")
+    served = [t for t in timings if t.get("server_rate_per_s") is not None]
+    if not served:
+        return {}
+    (bound, _), *_ = Counter(tuple(t[key] for key in asked) for t in served).most_common(1)
+    rates = [t["server_rate_per_s"] for t in served if tuple(t[key] for key in asked) == bound]
+    return {"server_rate_per_s": statistics.median(rates), **dict(zip(asked, bound, strict=True))}
+
+
+def _host_id(host: Mapping[str, Any]) -> str:
+    return str(host.get("host_id", "unknown"))
+
+
 def _launches(good: list[Run], host_id: str | None) -> list[Mapping[str, Any]]:
     """The timings that `_timings` chose."""
     return [
-        timing
-        for run in good
-        for timing, host in run.measurements
-        if str(host.get("host_id", "unknown")) == host_id
+        timing for run in good for timing, host in run.measurements if _host_id(host) == host_id
     ]
 
 

@@ -21,6 +21,7 @@ from harness.boards.explorer import MAX_ROWS, shares
 from harness.boards.page import Page, build_page
 from harness.boards.render_html import render_html
 from harness.boards.render_parquet import columns_to_csv, table_of
+from harness.choose.form import make_form
 from harness.errors import RequestError
 from harness.records.files import whole_file, write_bytes
 
@@ -64,6 +65,10 @@ def read_rows(path: Path) -> pa.Table:
 
 def page_of(table: pa.Table, definition: Definition, title: str) -> Page:
     """The page of the best rows of each task, by their ``rank``, else by their score."""
+    return _page(_rows(table, definition), definition, title, len(table))
+
+
+def _rows(table: pa.Table, definition: Definition) -> list[dict[str, Any]]:
     chosen = _best(table, definition)
     rows = [{**dict.fromkeys(KEYS), **row} for row in table.take(chosen).to_pylist()]
     for row in rows:
@@ -72,6 +77,10 @@ def page_of(table: pa.Table, definition: Definition, title: str) -> Page:
         row["recipe"] = row["recipe"] or "baseline"
         row["framework"] = row["framework"] or "sklearn"
         row["status"] = row["status"] or "ok"
+    return rows
+
+
+def _page(rows: list[dict[str, Any]], definition: Definition, title: str, total: int) -> Page:
     plan = {
         "suite": title, "title": title, "rows": [],
         "models": {row["model"]: {"licence": row["weights_licence"]} for row in rows},
@@ -81,7 +90,7 @@ def page_of(table: pa.Table, definition: Definition, title: str) -> Page:
         },
         "command": f"harness board {title}",
     }  # fmt: skip
-    return build_page(Records(plan, (), {}), rows, definition, total=len(table))
+    return build_page(Records(plan, (), {}), rows, definition, total=total)
 
 
 def write_flat(table: pa.Table, folder: Path, definition: Definition, title: str) -> list[Path]:
@@ -94,8 +103,9 @@ def write_flat(table: pa.Table, folder: Path, definition: Definition, title: str
 
     with ThreadPoolExecutor(1) as pool:  # beside the page: pyarrow leaves the interpreter free
         writing = pool.submit(write_csv)
-        shown = page_of(table, definition, title)
-        html = render_html(shown, definition, Evidence({}, len(table)))
+        rows = _rows(table, definition)
+        shown = _page(rows, definition, title, len(table))
+        html = render_html(shown, definition, Evidence({}, len(table)), make_form(rows))
         write_bytes(page, html.encode())
         writing.result()
     return [page, csv]

@@ -30,7 +30,7 @@ from harness.boards.explorer import COSTS, Explorer
 from harness.boards.page import Page
 from harness.boards.pictures import Picture
 from harness.boards.svg import latency_chart, score_chart
-from harness.choose.form import form_rows, form_script
+from harness.choose.form import Form, form_script
 from harness.errors import RequestError
 
 #: Lines of the board that stand in the page before any script runs; the others come by script
@@ -50,11 +50,9 @@ class Assets:
     scripts: list[Markup]
     board_data: Markup
     evidence_data: Markup
-    #: rows for the form that chooses; empty where there is none
+    #: the form that chooses, and what it reads
+    form: Form
     choose_data: Markup
-    #: tasks and task types to choose for, devices that were measured
-    choose_tasks: list[str]
-    choose_devices: list[str]
     first_rows: int
     #: key to name of each cost that some row has; empty where pictures cannot be drawn
     costs: dict[str, str]
@@ -65,13 +63,19 @@ class Assets:
 
 
 def render_html(
-    page: Page, definition: Definition, evidence: Evidence | None = None, *, plain: bool = False
+    page: Page,
+    definition: Definition,
+    evidence: Evidence | None = None,
+    form: Form | None = None,
+    *,
+    plain: bool = False,
 ) -> str:
     """The page; `RequestError` where the template is missing or wrong.
 
-    ``plain``: without libraries, as where the extra ``pages`` is missing.
+    ``form``: the one that chooses, if any. ``plain``: without libraries, as where the extra
+    ``pages`` is missing.
     """
-    assets = _assets(page, evidence or Evidence({}, 0), plain)
+    assets = _assets(page, evidence or Evidence({}, 0), form or Form(None), plain)
     return render_template(
         definition.template,
         page=page,
@@ -128,7 +132,7 @@ def template_text(name: str) -> str:
     raise RequestError(f"no file {name!r} beside the templates")
 
 
-def _assets(page: Page, evidence: Evidence, plain: bool) -> Assets:
+def _assets(page: Page, evidence: Evidence, form: Form, plain: bool) -> Assets:
     tables = None if plain else table_library()
     charts = None if plain else chart_library()
     costs = {
@@ -139,8 +143,7 @@ def _assets(page: Page, evidence: Evidence, plain: bool) -> Assets:
     pictures = page.pictures if charts else []
     scripts = [library.script for library in (tables, charts) if library]
     scripts.append(inline_script(template_text("page.js")))
-    asked = form_rows([row for section in page.sections for row in section.rows])
-    if asked:
+    if form.data:
         scripts.append(inline_script(form_script()))
     styles = [*([tables.style] if tables else []), template_text("page.css")]
     return Assets(
@@ -149,11 +152,8 @@ def _assets(page: Page, evidence: Evidence, plain: bool) -> Assets:
         scripts=[Markup(script) for script in scripts],
         board_data=Markup(json_script(_board(page, costs, pictures, tables is None))),
         evidence_data=Markup(json_script(evidence.rows)),
-        choose_data=Markup(json_script(asked) if asked else ""),
-        choose_tasks=list(
-            dict.fromkeys([r["task_type"] for r in asked] + [r["task"] for r in asked])
-        ),
-        choose_devices=sorted({r["device"] for r in asked}),
+        form=form,
+        choose_data=Markup(json_script(form.data) if form.data else ""),
         first_rows=FIRST_ROWS if tables else PLAIN_ROWS,
         costs=costs,
         pictures=pictures,

@@ -19,9 +19,13 @@ Flat = Mapping[str, Any]
 
 
 def statistics(
-    rows: Sequence[Flat], across: Across | None, curves: Sequence[LearningCurve]
+    rows: Sequence[Flat],
+    across: Across | None,
+    curves: Sequence[LearningCurve],
+    pairs: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Plain data. ``across`` is null for one task; curves are by fit and task."""
+    """Plain data. ``across`` is null for one task; curves are by fit and task; ``pairs`` as
+    `harness.boards.pairs.Pairs.as_json` has them."""
     return {
         "schema_version": SCHEMA_VERSION,
         "resolution": {
@@ -29,13 +33,17 @@ def statistics(
         },  # reversed: the largest training size, which stands first, has the last word
         "across_tasks": _across(across) if across else None,
         "learning_curves": [_curve(curve) for curve in curves],
+        "pairs": list(pairs),
     }
 
 
 def render_statistics(
-    rows: Sequence[Flat], across: Across | None, curves: Sequence[LearningCurve]
+    rows: Sequence[Flat],
+    across: Across | None,
+    curves: Sequence[LearningCurve],
+    pairs: Sequence[Mapping[str, Any]],
 ) -> str:
-    found = finite(statistics(rows, across, curves))
+    found = finite(statistics(rows, across, curves, pairs))
     return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -1,7 +1,7 @@
 """Candidates to an answer: bounds, utilities, the cheaper of equals.
 
-Everything here, in `evidence` and in `interpretability` stands once more in ``choose.js``; change
-both together.
+Everything here, in `evidence`, `ties` and `interpretability` stands once more in ``choose.js``;
+change both together.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from harness.choose.evidence import Candidate, Evidence, rounded
 from harness.choose.interpretability import interpretability
 from harness.choose.question import BOUNDS, CRITERIA, Question
+from harness.choose.ties import ties
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,15 @@ class Excluded:
 class Answer:
     """``ranking``: admissible candidates with their utility, best first.
 
-    ``leader``: the highest score among them; ``tied``: those that no test tells from it;
-    ``nearest``: where nothing is admissible, what breaks the bounds least.
+    ``leader``: the highest score among them; ``tied``: it and those that no paired test tells from
+    it; ``untested``: those that were not tested with it; ``nearest``: where nothing is admissible,
+    what breaks the bounds least.
     """
 
     ranking: tuple[tuple[Candidate, float], ...]
     leader: Candidate | None
     tied: tuple[Candidate, ...]
+    untested: tuple[Candidate, ...]
     runner_up: Candidate | None
     excluded: tuple[Excluded, ...]
     nearest: Candidate | None
@@ -51,15 +54,16 @@ def decide(evidence: Evidence, question: Question) -> Answer:
     admissible = [c for c, broken, unmeasured in checked if not broken and not unmeasured]
     excluded = tuple(Excluded(c, b, u) for c, b, u in checked if b or u)
     if not admissible:
-        return Answer((), None, (), None, excluded, _nearest(excluded, question))
-    leader = min(admissible, key=lambda c: (-rounded(_score(c)), not c.tied, _cost(c)))
-    tied = [c for c in admissible if c.tied] if leader.tied else [leader]
-    utilities = {c.key: _utility(c, admissible, tied, question) for c in admissible}
+        return Answer((), None, (), (), None, excluded, _nearest(excluded, question))
+    leader = min(admissible, key=lambda c: (-rounded(_score(c)), _cost(c)))
+    found = ties(leader, admissible, evidence.p_value)
+    utilities = {c.key: _utility(c, admissible, found.tied, question) for c in admissible}
     order = sorted(admissible, key=lambda c: (-utilities[c.key], _cost(c)))
     return Answer(
         ranking=tuple((c, utilities[c.key]) for c in order),
         leader=leader,
-        tied=tuple(tied),
+        tied=found.tied,
+        untested=found.untested,
         runner_up=_runner_up(order),
         excluded=excluded,
         nearest=None,
@@ -79,6 +83,7 @@ def decisions(evidence: Evidence, answer: Answer) -> dict[str, Any]:
         "runner_up": key(answer.runner_up),
         "leader": key(answer.leader),
         "tied": [c.key for c in answer.tied],
+        "untested": [c.key for c in answer.untested],
         "ranking": [[c.key, utility] for c, utility in answer.ranking],
         "excluded": [
             {"key": e.candidate.key, "broken": list(e.broken), "unmeasured": list(e.unmeasured)}
@@ -99,13 +104,13 @@ def _breaches(candidate: Candidate, question: Question) -> tuple[tuple[str, ...]
     broken, unmeasured = [], []
     if question.device and candidate["device"] != question.device:
         broken.append("device")
-    for name, (criterion, _) in BOUNDS.items():
-        bound, value = question.bound(name), candidate.values[criterion]
-        if bound is None:
+    for name, asked in BOUNDS.items():
+        limit, value = question.bound(name), candidate.values[asked.criterion.name]
+        if limit is None:
             continue
         if value is None:
             unmeasured.append(name)
-        elif value < bound if CRITERIA[criterion].more else value > bound:
+        elif value < limit if asked.criterion.more else value > limit:
             broken.append(name)
     return tuple(broken), tuple(unmeasured)
 
@@ -122,9 +127,9 @@ def _nearest(excluded: Sequence[Excluded], question: Question) -> Candidate | No
 def _excess(excluded: Excluded, question: Question) -> float:
     total = 0.0
     for name in excluded.broken:
-        criterion = BOUNDS[name][0]
-        bound, value = question.bound(name) or 0.0, excluded.candidate.values[criterion] or 0.0
-        low, high = (value, bound) if CRITERIA[criterion].more else (bound, value)
+        criterion = BOUNDS[name].criterion
+        bound, value = question.bound(name) or 0.0, excluded.candidate.values[criterion.name] or 0.0
+        low, high = (value, bound) if criterion.more else (bound, value)
         total += math.log(high / low) if low > 0 else math.inf
     return rounded(total) if math.isfinite(total) else total
 

@@ -1,10 +1,18 @@
-"""The question asked by prompts, where no flags were given."""
+"""The question asked by prompts, where flags leave it open."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from harness.choose.question import ALIASES, BOUNDS, CRITERIA, task_named, weights_from
+from harness.choose.question import (
+    ALIASES,
+    BOUNDS,
+    CRITERIA,
+    SCORE_ALONE,
+    task_named,
+    weights_from,
+)
 from harness.errors import RequestError
 
 if TYPE_CHECKING:
@@ -12,51 +20,60 @@ if TYPE_CHECKING:
 
 
 def ask(
-    console: Console, types: list[str], data_sets: list[str], devices: list[str]
+    console: Console,
+    types: list[str],
+    data_sets: list[str],
+    devices: list[str],
+    given: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Answers as `Question` takes them; an empty one sets no bound. End of input is a refusal."""
-    from rich.prompt import Prompt
-
-    def prompt(text: str, check: Any) -> Any:
-        while True:
-            try:
-                given = Prompt.ask(text, console=console, default="", show_default=False).strip()
-            except EOFError:
-                raise RequestError(
-                    "harness choose asks when it has no flags, and there is no one to answer; "
-                    "give --task, for example --task text-classification"
-                ) from None
-            try:
-                return check(given)
-            except RequestError as error:
-                console.print(str(error), style="yellow", markup=False, highlight=False)
-
+    """Answers as `Question` takes them, to what ``given`` (by name; None: not given) leaves open;
+    an empty one sets no bound. End of input is a refusal."""
     console.print(f"Evidence on: {', '.join(types)} (data sets: {', '.join(data_sets)})",
                   markup=False, highlight=False)  # fmt: skip
     short = ", ".join(sorted(ALIASES))
-    answers: dict[str, Any] = {
-        "task": prompt(
+    prompts: dict[str, tuple[str, Callable[[str], Any]]] = {
+        "task": (
             f"Which task? (a type, a short name such as {short.split(', ')[3]}, or a data set)",
             lambda text: task_named(text, types, data_sets),
         ),
-        "examples": prompt(
-            "How many labelled training examples do you have? (empty: unknown)", _count
+        "examples": (
+            "How many labelled training examples do you have? (empty: unknown)",
+            _count,
         ),
-        "device": prompt(
+        "device": (
             f"On which device will it run? ({', '.join(devices)}; empty: any)",
             lambda text: _among(text, devices),
         ),
     }
-    for name, (criterion, _) in BOUNDS.items():
-        least = CRITERIA[criterion].more
-        text = f"{'Least' if least else 'Largest'} {CRITERIA[criterion].label}"
-        unit = f" in {CRITERIA[criterion].unit}" if CRITERIA[criterion].unit else ", from 0 to 1"
-        answers[name] = prompt(f"{text}{unit}? (empty: no bound)", _positive)
-    answers["weights"] = prompt(
+    for bound in BOUNDS.values():
+        prompts[bound.name] = f"{bound.text.capitalize()}? (empty: no bound)", _positive
+    prompts["weights"] = (
         f"What counts? (such as score=3,latency=1; of {', '.join(CRITERIA)}; empty: the score)",
-        lambda text: weights_from(text) if text else {"score": 1.0},
+        lambda text: weights_from(text) if text else dict(SCORE_ALONE),
     )
-    return answers
+    return {
+        name: _prompt(console, text, check)
+        for name, (text, check) in prompts.items()
+        if given.get(name) is None
+    }
+
+
+def _prompt(console: Console, text: str, check: Callable[[str], Any]) -> Any:
+    """Asks again until ``check`` understands."""
+    from rich.prompt import Prompt
+
+    while True:
+        try:
+            typed = Prompt.ask(text, console=console, default="", show_default=False).strip()
+        except EOFError:
+            raise RequestError(
+                "harness choose asks when it has no --task, and there is no one to answer; "
+                "give --task, for example --task text-classification"
+            ) from None
+        try:
+            return check(typed)
+        except RequestError as error:
+            console.print(str(error), style="yellow", markup=False, highlight=False)
 
 
 def _count(text: str) -> int | None:

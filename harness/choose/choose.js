@@ -1,30 +1,19 @@
 // Which pretrained model to build on, from a leaderboard's flat rows: the rule of
-// harness/choose/evidence.py, answer.py and interpretability.py once more, for pages. A test runs both on the same
-// questions; change them together.
+// harness/choose/evidence.py, answer.py, ties.py and interpretability.py once more, for pages. A
+// test runs both on the same questions; change them together.
 //
-//   choose(rows, question) -> {boards, percentile, recommended, runner_up, leader, tied, ranking,
-//                              excluded, partial, nearest, interpretability}
+//   choose({rows, pairs, rule}, question) -> {boards, percentile, recommended, runner_up, leader,
+//       tied, untested, ranking, excluded, partial, nearest, interpretability}
 //
-// `rows` are those of leaderboard.json. `question` has `task` (a task type or a data set's id) and,
-// each optional: examples, device, max_latency_ms, max_size_mb, max_memory_mb, max_fit_seconds,
-// min_score, percentile, weights (such as {score: 3, latency: 1}). Candidates are named by
-// model/recipe/framework/runtime/device/dtype.
+// `rows` are those of leaderboard.json, `pairs` those of statistics.json, `rule` the tables that
+// harness/choose/form.py writes. `question` has `task` (a task type or a data set's id) and, each
+// optional: examples, device, percentile, weights (such as {score: 3, latency: 1}) and the bounds
+// of `rule`. Candidates are named by model/recipe/framework/runtime/device/dtype.
 "use strict";
 
-function choose(rows, question) {
-  const KEY = ["model", "recipe", "framework", "runtime", "device", "dtype"];
-  const COLUMNS = {
-    score: "score", size: "size_mb", memory: "peak_memory_mb", fit_time: "fit_seconds",
-    energy: "energy_j_per_1000", throughput: "throughput_per_s",
-  };
-  const NAMES = ["score", "latency", "size", "memory", "fit_time", "energy", "throughput"];
-  const MORE = new Set(["score", "throughput"]);
-  const BOUNDS = [
-    ["max_latency_ms", "latency"], ["max_size_mb", "size"], ["max_memory_mb", "memory"],
-    ["max_fit_seconds", "fit_time"], ["min_score", "score"],
-  ];
-  const GUESSING = new Set(["majority"]);
-  const READABLE = new Set(["tfidf-logreg", "pixels-logreg"]);
+function choose({ rows, pairs, rule }, question) {
+  const { key: KEY, criteria: CRITERIA, bounds: BOUNDS } = rule;
+  const more = (name) => CRITERIA[name].more;
   const weights = question.weights || { score: 1 };
 
   const known = (v) => v !== null && v !== undefined;
@@ -62,7 +51,7 @@ function choose(rows, question) {
     };
     boards[task] = least(unique(ofTask.map((r) => r.suite)), nearness);
     for (const row of ofTask) {
-      if (row.suite !== boards[task] || GUESSING.has(row.model_kind)) continue;
+      if (row.suite !== boards[task] || rule.guessing.includes(row.model_kind)) continue;
       const key = keyOf(row);
       if (!covered.has(key)) covered.set(key, Object.create(null));
       const mine = covered.get(key);
@@ -71,10 +60,11 @@ function choose(rows, question) {
     }
   }
   const covers = (mine, tasks) => tasks.every((task) => task in mine);
-  const sets = unique([...covered.values()].map((mine) => JSON.stringify(unique(Object.keys(mine)))))
+  const mines = [...covered.values()].map((mine) => unique(Object.keys(mine)));
+  const sets = unique([...mines, ...mines.flat().map((task) => [task])].map((set) => JSON.stringify(set)))
     .map((text) => JSON.parse(text));
   const coverage = (set) => [...covered.values()].filter((mine) => covers(mine, set)).length;
-  const compared = least(sets, (set) => [-set.length, -coverage(set), ...set]) || [];
+  const compared = least(sets, (set) => [-coverage(set) * set.length, -set.length, ...set]) || [];
   const keys = unique([...covered.keys()]);
   const whole = keys.filter((key) => covers(covered.get(key), compared));
   const partial = {};
@@ -86,20 +76,67 @@ function choose(rows, question) {
     .filter((row) => known(row.latency_p50_ms));
   const percentile = question.percentile ||
     (timed.length && timed.every((row) => known(row.latency_p99_ms)) ? "p99" : "p90");
-  const tiedRow = (row) =>
-    row.tied_with_best === true && (!known(row.score_delta_high) || row.score_delta_high >= 0);
   const candidates = whole.map((key) => {
     const mine = compared.map((task) => covered.get(key)[task]);
     const values = {};
-    for (const name of NAMES) {
-      const column = name === "latency" ? `latency_${percentile}_ms` : COLUMNS[name];
+    for (const [name, criterion] of Object.entries(CRITERIA)) {
+      const column = criterion.column.replace("{percentile}", percentile);
       const found = mine.map((row) => row[column]).filter(known);
       if (found.length < mine.length) values[name] = null;
       else if (name === "score") values[name] = found.reduce((a, b) => a + b, 0) / found.length;
-      else values[name] = MORE.has(name) ? Math.min(...found) : Math.max(...found);
+      else values[name] = criterion.more ? Math.min(...found) : Math.max(...found);
     }
-    return { key, values, rows: mine, tied: mine.every(tiedRow), baseline: mine[0].recipe === "baseline" };
+    return { key, values, rows: mine, baseline: mine[0].recipe === "baseline" };
   });
+
+  // -- ties: paired tests with the leader ---------------------------------------------------------
+  const fitOf = (c) => JSON.stringify(["model", "recipe", "framework"].map((name) => c.rows[0][name]));
+  const place = new Map();
+  for (const { sides, p_values } of pairs) {
+    for (const [id, side] of Object.entries(sides)) place.set(id, { side, p_values });
+  }
+  const pValue = (a, b) => {
+    const [mine, other] = [place.get(a.row_id), place.get(b.row_id)];
+    if (!mine || !other || mine.p_values !== other.p_values) return null;
+    if (mine.side === other.side) return 1;
+    return mine.p_values[Math.max(mine.side, other.side)][Math.min(mine.side, other.side)];
+  };
+  const pValues = (a, b) => a.rows.map((row, i) => pValue(row, b.rows[i]));
+  const holm = (ps) => {
+    const order = ps.map((_, i) => i).sort((i, j) => ps[i] - ps[j] || i - j);
+    const adjusted = [];
+    let least = 0;
+    order.forEach((at, i) => {
+      least = Math.max(least, ps[at] * (ps.length - i));
+      adjusted[at] = Math.min(least, 1);
+    });
+    return adjusted;
+  };
+  // true: tied, false: told apart, null: not tested
+  const verdict = (ps) => {
+    if (ps.some((p) => p !== null && p <= rule.significance)) return false;
+    return ps.includes(null) ? null : true;
+  };
+  const ties = (leader, admissible) => {
+    const own = (c) => c.rows[0].runtime === c.rows[0].framework && c.rows[0].dtype !== "int8";
+    const first = (c) => [own(c) ? 0 : 1, -rounded(c.values.score), c.key];
+    const standsFor = new Map();
+    for (const c of [...admissible].sort((a, b) => before(first(a), first(b)))) {
+      if (!standsFor.has(fitOf(c))) standsFor.set(fitOf(c), c);
+    }
+    standsFor.set(fitOf(leader), leader);
+    const tests = [...standsFor].filter(([, c]) => c !== leader).map(([fit, c]) => [fit, pValues(leader, c)]);
+    const corrected = holm(tests.flatMap(([, ps]) => ps).filter(known));
+    const ofFit = new Map([[fitOf(leader), true]]);
+    for (const [fit, ps] of tests) ofFit.set(fit, verdict(ps.map((p) => (p === null ? null : corrected.shift()))));
+    const found = (c) => {
+      const [head, same] = [standsFor.get(fitOf(c)), ofFit.get(fitOf(c))];
+      return c === head || !same ? same : verdict(pValues(head, c));
+    };
+    return {
+      tied: admissible.filter((c) => found(c) === true), untested: admissible.filter((c) => found(c) === null),
+    };
+  };
 
   // -- answer: bounds, utilities, the cheaper of equals ------------------------------------------
   const cost = (c) => {
@@ -111,12 +148,12 @@ function choose(rows, question) {
   const breaches = (c) => {
     const broken = question.device && c.rows[0].device !== question.device ? ["device"] : [];
     const unmeasured = [];
-    for (const [name, criterion] of BOUNDS) {
+    for (const [name, { criterion }] of Object.entries(BOUNDS)) {
       const bound = question[name];
       const value = c.values[criterion];
       if (!known(bound)) continue;
       if (value === null) unmeasured.push(name);
-      else if (MORE.has(criterion) ? value < bound : value > bound) broken.push(name);
+      else if (more(criterion) ? value < bound : value > bound) broken.push(name);
     }
     return { broken, unmeasured };
   };
@@ -125,17 +162,17 @@ function choose(rows, question) {
   const admissible = checked.filter((e) => !e.broken.length && !e.unmeasured.length).map((e) => e.c);
   const excess = (e) => {
     let total = 0;
-    for (const [name, criterion] of BOUNDS) {
+    for (const [name, { criterion }] of Object.entries(BOUNDS)) {
       if (!e.broken.includes(name)) continue;
       const [bound, value] = [question[name] || 0, e.c.values[criterion] || 0];
-      const [low, high] = MORE.has(criterion) ? [value, bound] : [bound, value];
+      const [low, high] = more(criterion) ? [value, bound] : [bound, value];
       total += low > 0 ? Math.log(high / low) : Infinity;
     }
     return Number.isFinite(total) ? rounded(total) : total;
   };
   const answer = {
     boards: Object.fromEntries(compared.map((task) => [task, boards[task]])),
-    percentile, recommended: null, runner_up: null, leader: null, tied: [], ranking: [],
+    percentile, recommended: null, runner_up: null, leader: null, tied: [], untested: [], ranking: [],
     excluded: out.map(({ c, broken, unmeasured }) => ({ key: c.key, broken, unmeasured })),
     partial, nearest: null, interpretability: null,
   };
@@ -145,13 +182,12 @@ function choose(rows, question) {
     answer.nearest = found ? found.c.key : null;
     return answer;
   }
-  const leader = least(admissible, (c) => [-rounded(c.values.score), c.tied ? 0 : 1, ...cost(c)]);
-  const tied = leader.tied ? admissible.filter((c) => c.tied) : [leader];
+  const leader = least(admissible, (c) => [-rounded(c.values.score), ...cost(c)]);
+  const { tied, untested } = ties(leader, admissible);
   // Readable by itself, or the first faithfulness on record of it or of its fit's other runtimes.
   const interpretability = (best) => {
-    if (READABLE.has(best.rows[0].model_kind)) return { readable: true, faithfulness: null };
-    const fit = (c) => JSON.stringify(["model", "recipe", "framework"].map((name) => c.rows[0][name]));
-    const row = [best, ...candidates.filter((c) => fit(c) === fit(best))]
+    if (rule.readable.includes(best.rows[0].model_kind)) return { readable: true, faithfulness: null };
+    const row = [best, ...candidates.filter((c) => fitOf(c) === fitOf(best))]
       .flatMap((c) => c.rows)
       .find((r) => known(r.faithfulness_aopc));
     const faithfulness = row ? {
@@ -169,7 +205,7 @@ function choose(rows, question) {
     if (name === "score") return (value - low) / (high - low);
     [low, high, value] = [low, high, value].map((v) => Math.log(Math.max(v, 1e-9)));
     const cheap = (high - value) / (high - low);
-    return MORE.has(name) ? 1 - cheap : cheap;
+    return more(name) ? 1 - cheap : cheap;
   };
   const totalWeight = Object.values(weights).reduce((a, b) => a + b, 0);
   const utility = (c) => {
@@ -190,6 +226,7 @@ function choose(rows, question) {
   answer.runner_up = next ? next.key : null;
   answer.leader = leader.key;
   answer.tied = tied.map((c) => c.key);
+  answer.untested = untested.map((c) => c.key);
   answer.interpretability = interpretability(first);
   answer.ranking = ranked.map((r) => [r.c.key, r.utility]);
   return answer;

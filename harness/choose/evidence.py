@@ -6,25 +6,19 @@ Everything here and in `answer` stands once more in ``choose.js``; change both t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness.choose.question import CRITERIA, Question
 
 Flat = Mapping[str, Any]
+#: p of "these two rows score the same", by their ids; None where no test was made
+PValue = Callable[[str, str], float | None]
 
 #: what tells candidates apart, in this order
 KEY = ("model", "recipe", "framework", "runtime", "device", "dtype")
-#: criterion to the column of its evidence; latency's depends on the percentile
-_COLUMNS = {
-    "score": "score",
-    "size": "size_mb",
-    "memory": "peak_memory_mb",
-    "fit_time": "fit_seconds",
-    "energy": "energy_j_per_1000",
-    "throughput": "throughput_per_s",
-}
 #: models that only guess: a floor under the others, never a recommendation
 GUESSING = ("majority",)
 
@@ -34,14 +28,12 @@ class Candidate:
     """A fit in a runtime on a device: its rows, one a data set, and what they come to.
 
     ``values``: criterion to its value over the data sets: mean score, largest cost, smallest
-    throughput; None where one of them was not measured. ``tied``: on every data set, no test told
-    it from the best fit.
+    throughput; None where one of them was not measured.
     """
 
     key: str
     rows: tuple[Flat, ...]
     values: Mapping[str, float | None]
-    tied: bool
 
     def __getitem__(self, name: str) -> Any:
         """What the rows agree on: model, recipe, runtime, ..."""
@@ -50,6 +42,11 @@ class Candidate:
     @property
     def baseline(self) -> bool:
         return bool(self["recipe"] == "baseline")
+
+    @property
+    def fit(self) -> tuple[Any, ...]:
+        """What was trained; its candidates differ in how they are run."""
+        return self["model"], self["recipe"], self["framework"]
 
     @property
     def runs(self) -> list[str]:
@@ -70,15 +67,20 @@ class Evidence:
     unscored: tuple[Flat, ...] = ()
     #: (suite, data set) of boards that another one, nearer in size, stands for
     unused: tuple[tuple[str, str], ...] = ()
+    #: data sets that too few candidates were measured on, and how many were
+    thin: Mapping[str, int] = field(default_factory=dict)
     #: scored rows of models that only guess
     floors: tuple[Flat, ...] = ()
+    p_value: PValue = lambda a, b: None
 
 
 def candidate_key(row: Flat) -> str:
     return "/".join(str(row[name]) for name in KEY)
 
 
-def select(rows: Iterable[Flat], question: Question) -> Evidence:
+def select(
+    rows: Iterable[Flat], question: Question, p_value: PValue = lambda a, b: None
+) -> Evidence:
     """The candidates for a question; without candidates where nothing was measured for it."""
     asked = [r for r in rows if question.task in (r.get("task_type"), r["task"])]
     scored = [r for r in asked if r["status"] == "ok" and r["score"] is not None]
@@ -102,6 +104,7 @@ def select(rows: Iterable[Flat], question: Question) -> Evidence:
             known = covered.setdefault(candidate_key(row), {})
             if task not in known or _order(row, question) < _order(known[task], question):
                 known[task] = row
+    measured = Counter(task for mine in covered.values() for task in mine)
     compared = _data_sets(covered)
     whole = {
         k: [rows[t] for t in compared] for k, rows in covered.items() if _covers(rows, compared)
@@ -117,8 +120,10 @@ def select(rows: Iterable[Flat], question: Question) -> Evidence:
             if key not in whole
         },
         unscored=unscored,
-        unused=tuple(unused),
+        unused=tuple((suite, task) for suite, task in unused if task in compared),
+        thin={task: n for task, n in sorted(measured.items()) if task not in compared},
         floors=tuple(row for row in floors if row["task"] in compared),
+        p_value=p_value,
     )
 
 
@@ -153,15 +158,17 @@ def _covers(rows: Mapping[str, Flat], tasks: Sequence[str]) -> bool:
 
 
 def _data_sets(covered: Mapping[str, Mapping[str, Flat]]) -> list[str]:
-    """The data sets to compare on: as many as any candidate covers; of several such sets the one
-    that more candidates cover, then the first by name."""
+    """The data sets to compare on, of those that some candidate covers and of single ones: where
+    candidates times data sets are most, so that one more set measured for a few shuts out none of
+    the others; of equals the more sets, then the first by name."""
     sets: set[tuple[str, ...]] = {tuple(sorted(rows)) for rows in covered.values()}
-    if not sets:
-        return []
-    best: tuple[str, ...] = min(
-        sets, key=lambda s: (-len(s), -sum(_covers(c, s) for c in covered.values()), s)
-    )
-    return list(best)
+    sets |= {(task,) for rows in covered.values() for task in rows}
+
+    def preference(tasks: tuple[str, ...]) -> tuple[int, int, tuple[str, ...]]:
+        covering = sum(_covers(rows, tasks) for rows in covered.values())
+        return -covering * len(tasks), -len(tasks), tasks
+
+    return list(min(sets, key=preference)) if sets else []
 
 
 def _percentile(rows: Sequence[Flat]) -> str:
@@ -173,7 +180,7 @@ def _percentile(rows: Sequence[Flat]) -> str:
 def _candidate(key: str, rows: Sequence[Flat], percentile: str) -> Candidate:
     values: dict[str, float | None] = {}
     for name, criterion in CRITERIA.items():
-        column = f"latency_{percentile}_ms" if name == "latency" else _COLUMNS[name]
+        column = criterion.column.format(percentile=percentile)
         known = [row.get(column) for row in rows]
         found = [float(value) for value in known if value is not None]
         if len(found) < len(known):
@@ -182,10 +189,4 @@ def _candidate(key: str, rows: Sequence[Flat], percentile: str) -> Candidate:
             values[name] = sum(found) / len(found)
         else:
             values[name] = min(found) if criterion.more else max(found)
-    return Candidate(key, tuple(rows), values, all(tied(row) for row in rows))
-
-
-def tied(row: Flat) -> bool:
-    """Its fit is tied with the best, and its runtime is not known to score below the fit."""
-    high = row.get("score_delta_high")
-    return row["tied_with_best"] is True and (high is None or high >= 0)
+    return Candidate(key, tuple(rows), values)

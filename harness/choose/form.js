@@ -3,14 +3,12 @@
   const form = document.getElementById("choose");
   const data = document.getElementById("choose-data");
   if (!form || !data) return;
-  const rows = JSON.parse(data.textContent);
+  const told = JSON.parse(data.textContent);
+  const { rows, rule } = told;
+  const NAMED = 6;
   const out = document.getElementById("choose-answer");
-  const keyOf = (r) => ["model", "recipe", "framework", "runtime", "device", "dtype"].map((n) => r[n]).join("/");
-  const FLAGS = {
-    device: "--device", max_latency_ms: "--max-latency-ms", max_size_mb: "--max-size-mb",
-    max_memory_mb: "--max-memory-mb", max_fit_seconds: "--max-fit-seconds", min_score: "--min-score",
-    examples: "--examples",
-  };
+  const keyOf = (r) => rule.key.map((name) => String(r[name])).join("/");
+  const flagOf = (name) => (name in rule.bounds ? rule.bounds[name].flag : `--${name}`);
   const say = (tag, text) => {
     const node = document.createElement(tag);
     node.textContent = text;
@@ -19,40 +17,109 @@
 
   function question() {
     const asked = { task: form.elements.task.value, weights: {} };
-    for (const name of Object.keys(FLAGS)) {
-      const text = form.elements[name].value.trim();
-      if (text) asked[name] = name === "device" ? text : Number(text);
+    for (const name of ["examples", "device", ...Object.keys(rule.bounds), "percentile"]) {
+      const text = form.elements[name] ? form.elements[name].value.trim() : "";
+      if (text) asked[name] = name === "device" || name === "percentile" ? text : Number(text);
     }
-    for (const name of ["score", "latency", "size", "memory"]) {
-      const weight = Number(form.elements[`weight_${name}`].value);
-      if (weight > 0) asked.weights[name] = weight;
+    for (const name of Object.keys(rule.criteria)) {
+      const field = form.elements[`weight_${name}`];
+      if (field && Number(field.value) > 0) asked.weights[name] = Number(field.value);
     }
     if (!Object.keys(asked.weights).length) asked.weights = { score: 1 };
     return asked;
   }
 
-  function describe(key, answer) {
-    const mine = rows.filter((r) => keyOf(r) === key && r.task in answer.boards);
+  // the rows that an answer's candidate was judged by: nearest in training size, as choose() takes them
+  function rowsOf(key, answer, asked) {
+    const distance = (r) => {
+      if (!r.train_examples) return Infinity;
+      return asked.examples ? Math.abs(Math.log(r.train_examples / asked.examples)) : -r.train_examples;
+    };
+    return Object.entries(answer.boards).map(([task, suite]) =>
+      rows
+        .filter((r) => keyOf(r) === key && r.task === task && r.suite === suite && r.status === "ok" && r.score !== null)
+        .sort((a, b) => distance(a) - distance(b) || (a.row_id < b.row_id ? -1 : 1))[0]
+    );
+  }
+
+  const amount = (value, { unit }) => `${value >= 1e5 ? `${(value / 1e6).toPrecision(3)}M` : value.toPrecision(3)} ${unit}`.trim();
+
+  function describe(key, answer, asked) {
+    const mine = rowsOf(key, answer, asked);
     const mean = mine.reduce((sum, r) => sum + r.score, 0) / mine.length;
-    const latency = Math.max(...mine.map((r) => r[`latency_${answer.percentile}_ms`] ?? NaN));
     const parts = [`${mine[0].model_name}, ${mine[0].recipe} (${mine[0].framework}), run by ` +
       `${mine[0].runtime} on ${mine[0].device} (${mine[0].dtype}): score ${mean.toFixed(3)}`];
-    if (latency >= 0) parts.push(`${answer.percentile} ${latency.toPrecision(3)} ms`);
-    if (mine[0].size_mb !== null) parts.push(`${mine[0].size_mb.toPrecision(3)} MB`);
+    for (const [name, criterion] of Object.entries(rule.criteria)) {
+      const found = mine.map((r) => r[criterion.column.replace("{percentile}", answer.percentile)]);
+      if (name === "score" || found.some((v) => v === null)) continue;
+      const value = criterion.more ? Math.min(...found) : Math.max(...found);
+      const label = name === "latency" ? answer.percentile : criterion.label;
+      parts.push(`${label} ${amount(value, criterion)}`);
+    }
     return `${parts.join(", ")}; runs ${mine.flatMap((r) => r.runs).join(", ")}`;
+  }
+
+  const listed = (keys) => {
+    const names = keys.map((key) => {
+      const row = rows.find((r) => keyOf(r) === key);
+      return `${row.model_name} ${row.recipe} in ${row.runtime}`;
+    });
+    const rest = names.length - NAMED;
+    return names.slice(0, NAMED).join(", ") + (rest > 0 ? ` and ${rest} more` : "");
+  };
+
+  function sayTies(answer) {
+    const { leader, recommended, tied, untested } = answer;
+    const others = tied.filter((key) => key !== recommended);
+    if (others.length && tied.includes(recommended)) {
+      say("p", `Paired tests do not tell it from: ${listed(others)}. Of equals the cheaper is recommended, a linear ` +
+        "baseline first.");
+    }
+    if (untested.length) say("p", `Not tested against ${listed([leader])}: ${listed(untested)}.`);
+  }
+
+  function sayExcluded(excluded) {
+    const groups = new Map();
+    for (const { key, broken, unmeasured } of excluded) {
+      for (const name of [...broken.map(flagOf), ...unmeasured.map((n) => `${flagOf(n)} (not measured)`)]) {
+        groups.set(name, [...(groups.get(name) || []), key]);
+      }
+    }
+    for (const [name, keys] of groups) say("p", `Excluded by ${name}, ${keys.length}: ${listed(keys)}.`);
+  }
+
+  // why nothing is near: no such device, or nobody was measured on a bound
+  function sayNothing(answer, asked) {
+    const there = answer.excluded.filter((e) => !e.broken.includes("device"));
+    const lacking = [...new Set(there.flatMap((e) => e.unmeasured))].map(flagOf).sort();
+    say("p", there.length ? `No candidate was measured on all of: ${lacking.join(", ")}.`
+      : `Nothing was measured on ${asked.device || "what you ask"}.`);
+  }
+
+  const quoted = (text) => (/^[\w.,:=@%+\/-]+$/.test(text) ? text : `'${String(text).replaceAll("'", "'\\''")}'`);
+
+  // the results folder is known where the page was opened from disk
+  function command(asked) {
+    if (!told.command) return;
+    const here = location.protocol === "file:";
+    const folder = here ? decodeURIComponent(new URL(`${told.results}/`, location.href).pathname).replace(/(.)\/$/, "$1") : "RESULTS";
+    const parts = [told.command, "--results", quoted(folder), "--task", quoted(asked.task)];
+    for (const [name, value] of Object.entries(asked)) {
+      if (name !== "task" && name !== "weights") parts.push(flagOf(name), quoted(String(value)));
+    }
+    parts.push("--weights", Object.entries(asked.weights).map(([n, w]) => `${n}=${w}`).join(","));
+    say("p", "The same on a console, with reasons" + (here ? ":" : " (RESULTS: the folder with this suite's records):"));
+    say("pre", parts.join(" "));
   }
 
   function update() {
     const asked = question();
-    const answer = choose(rows, asked);
+    const answer = choose(told, asked);
     out.replaceChildren();
     out.dataset.answer = JSON.stringify({ question: asked, answer });
     if (answer.recommended) {
-      say("p", `Recommended: ${describe(answer.recommended, answer)}.`);
-      if (answer.tied.length > 1 && answer.tied.includes(answer.recommended)) {
-        say("p", `Paired tests cannot tell ${answer.tied.length} rows within bounds from the best; the cheapest ` +
-          "of equals is recommended, a linear baseline first.");
-      }
+      say("p", `Recommended: ${describe(answer.recommended, answer, asked)}.`);
+      sayTies(answer);
       const { readable, faithfulness } = answer.interpretability;
       if (readable) say("p", "A linear model: its weights are readable by themselves.");
       if (faithfulness) {
@@ -61,21 +128,14 @@
         say("p", `Attributions on ${faithfulness.task}: AOPC comprehensiveness ${faithfulness.aopc.toFixed(3)}` +
           `${random}${sure}, measured in runtime ${faithfulness.runtime}.`);
       }
-      say("p", answer.runner_up ? `Runner-up: ${describe(answer.runner_up, answer)}.` : "No runner-up: nothing else is within the bounds.");
+      say("p", answer.runner_up ? `Runner-up: ${describe(answer.runner_up, answer, asked)}.` : "No runner-up: nothing else is within the bounds.");
+    } else if (answer.nearest) {
+      say("p", `Nothing satisfies all of this; the nearest is ${describe(answer.nearest, answer, asked)}.`);
     } else {
-      say("p", answer.nearest ? `Nothing satisfies all of this; the nearest is ${describe(answer.nearest, answer)}.`
-        : "Nothing was measured on what you ask.");
+      sayNothing(answer, asked);
     }
-    const counts = {};
-    for (const out of answer.excluded) {
-      for (const name of out.broken) counts[name] = (counts[name] || 0) + 1;
-      for (const name of out.unmeasured) counts[`${name} (not measured)`] = (counts[`${name} (not measured)`] || 0) + 1;
-    }
-    const excluded = Object.entries(counts).map(([name, count]) => `${count} by ${name.replaceAll("_", " ")}`);
-    if (excluded.length) say("p", `Excluded: ${excluded.join(", ")}.`);
-    const flags = Object.entries(FLAGS).filter(([n]) => n in asked).map(([n, flag]) => ` ${flag} ${asked[n]}`).join("");
-    const weights = Object.entries(asked.weights).map(([n, w]) => `${n}=${w}`).join(",");
-    say("p", `The same on a console, with reasons: harness choose --suite ${rows[0].suite} --task ${asked.task}${flags} --weights ${weights}`);
+    sayExcluded(answer.excluded);
+    command(asked);
   }
 
   form.addEventListener("input", update);

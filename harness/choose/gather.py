@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.boards.collect import collect
+from harness.boards.pairs import Pairs
 from harness.boards.rank import ranked
 from harness.errors import RequestError
 
@@ -25,6 +26,13 @@ class Gathered:
     damaged: list[tuple[int, Path]] = field(default_factory=list)
     task_names: dict[str, str] = field(default_factory=dict)
     hosts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: paired tests of each suite's rows
+    pairs: list[Pairs] = field(default_factory=list)
+
+    def p_value(self, a: str, b: str) -> float | None:
+        """Of two rows by their ids; None where no test was made."""
+        found = (pairs.p_value(a, b) for pairs in self.pairs)
+        return next((p for p in found if p is not None), None)
 
     @property
     def types(self) -> list[str]:
@@ -35,16 +43,16 @@ class Gathered:
         return sorted({row["task"] for row in self.rows})
 
 
-def gather(results: Path, suites: tuple[str, ...] = ()) -> Gathered:
-    """All suites under ``results``, or those named. `RequestError` for a named one that is not
-    there."""
+def gather(results: Path, suites: tuple[str, ...] = (), near: str | None = None) -> Gathered:
+    """All suites under ``results``, or those named; ``near``: the host_id whose timings come
+    first. `RequestError` for a named suite that is not there."""
     found = Gathered()
     for folder in sorted(p for p in results.glob("*") if p.is_dir()):
         if folder.name.startswith(".") or (suites and folder.name not in suites):
             continue
         if not suites and not (folder / "plan.json").exists() and _holds_suites(folder):
             continue  # a folder of suites, as results/reference is
-        _read(folder, found)
+        _read(folder, found, near)
     missing = [name for name in suites if name not in {p.name for p in found.read}]
     if missing:
         why = "; ".join(f"{p.name}: {reason}" for p, reason in found.skipped)
@@ -72,12 +80,12 @@ def _holds_suites(folder: Path) -> bool:
     return any(folder.glob("*/plan.json"))
 
 
-def _read(folder: Path, found: Gathered) -> None:
+def _read(folder: Path, found: Gathered, near: str | None) -> None:
     if not (folder / "plan.json").is_file():
         found.skipped.append((folder, "no plan.json: not a suite's records"))
         return
     try:
-        records = collect(folder)
+        records = collect(folder, near)
         rows = ranked(records)
     except RequestError as error:
         found.skipped.append((folder, str(error)))
@@ -92,5 +100,6 @@ def _read(folder: Path, found: Gathered) -> None:
     if damaged:
         found.damaged.append((damaged, folder))
     found.hosts |= dict(records.hosts)
+    found.pairs.append(Pairs(records.rows))
     for task, facts in records.plan["tasks"].items():
         found.task_names.setdefault(task, facts.get("name") or task)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.boards import wording
 from harness.errors import RequestError
 
 #: what people call a task type
@@ -27,36 +28,82 @@ PERCENTILES = ("p50", "p90", "p99")
 
 @dataclass(frozen=True)
 class Criterion:
-    """Something that a candidate has more or less of; ``unit`` follows its numbers."""
+    """Something that a candidate has more or less of, from a column of its rows; ``unit`` follows
+    its numbers."""
 
     name: str
     label: str
     unit: str
+    #: latency's is that of the percentile that a question asks for
+    column: str
     #: False: less is better, and differences count by ratio
     more: bool = False
+
+    def amount(self, value: float) -> str:
+        """``12.3 ms``; counts are shortened (22.7M), scores have three decimals."""
+        if self.name == "score":
+            return wording.score(value)
+        shown = wording.count(value) if self.name == "params" else wording.significant(value)
+        return f"{shown} {self.unit}".rstrip()
 
 
 CRITERIA = {
     c.name: c
     for c in (
-        Criterion("score", "score", "", more=True),
-        Criterion("latency", "latency", "ms"),
-        Criterion("size", "size", "MB"),
-        Criterion("memory", "memory", "MB"),
-        Criterion("fit_time", "fit time", "s"),
-        Criterion("energy", "energy", "J per 1,000"),
-        Criterion("throughput", "throughput", "examples/s", more=True),
+        Criterion("score", "score", "", "score", more=True),
+        Criterion("latency", "latency", "ms", "latency_{percentile}_ms"),
+        Criterion("size", "size", "MB", "size_mb"),
+        Criterion("params", "parameters", "", "params"),
+        Criterion("memory", "memory", "MB", "peak_memory_mb"),
+        Criterion("fit_time", "fit time", "s", "fit_seconds"),
+        Criterion("energy", "energy", "J per 1,000", "energy_j_per_1000"),
+        Criterion("throughput", "throughput", "examples/s", "throughput_per_s", more=True),
+        Criterion("cold_start", "cold start", "s", "first_answer_seconds"),
+        Criterion("server_rate", "server rate", "queries/s", "server_rate_per_s", more=True),
     )
 }
 
-#: each bound, the criterion that it limits, and its flag
+
+@dataclass(frozen=True)
+class Bound:
+    """A limit on a criterion: from below where more is better, else from above."""
+
+    name: str
+    criterion: Criterion
+    help: str
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def text(self) -> str:
+        """``largest latency, ms``."""
+        side = "least" if self.criterion.more else "largest"
+        unit = f", {self.criterion.unit}" if self.criterion.unit else ""
+        return f"{side} {self.criterion.label}{unit}"
+
+
+#: every bound is a field of `Question`, a flag, a prompt and a field of the page's form
 BOUNDS = {
-    "max_latency_ms": ("latency", "--max-latency-ms"),
-    "max_size_mb": ("size", "--max-size-mb"),
-    "max_memory_mb": ("memory", "--max-memory-mb"),
-    "max_fit_seconds": ("fit_time", "--max-fit-seconds"),
-    "min_score": ("score", "--min-score"),
+    name: Bound(name, CRITERIA[criterion], text)
+    for name, criterion, text in (
+        ("max_latency_ms", "latency", "of one example; see --percentile"),
+        ("max_size_mb", "size", "weights on disk"),
+        ("max_params", "params", "parameters of the model as it predicts, such as 30e6"),
+        ("max_memory_mb", "memory", "peak memory of serving"),
+        ("max_fit_seconds", "fit_time", "training time"),
+        ("max_energy_j", "energy", "of 1,000 predictions"),
+        ("min_throughput", "throughput", "examples a second, in batches"),
+        ("max_cold_start_s", "cold_start", "from the start of the process to the first answer"),
+        ("min_server_rate", "server_rate", "queries a second that `harness time` saw kept up"),
+        ("min_score", "score", "of the task's primary metric, 0 to 1"),
+    )
 }
+
+
+#: what counts where no weights are given
+SCORE_ALONE = {"score": 1.0}
 
 
 @dataclass(frozen=True)
@@ -72,12 +119,17 @@ class Question:
     device: str | None = None
     max_latency_ms: float | None = None
     max_size_mb: float | None = None
+    max_params: float | None = None
     max_memory_mb: float | None = None
     max_fit_seconds: float | None = None
+    max_energy_j: float | None = None
+    min_throughput: float | None = None
+    max_cold_start_s: float | None = None
+    min_server_rate: float | None = None
     min_score: float | None = None
     percentile: str = ""
     price_per_hour: float | None = None
-    weights: Mapping[str, float] = field(default_factory=lambda: {"score": 1.0})
+    weights: Mapping[str, float] = field(default_factory=lambda: dict(SCORE_ALONE))
 
     def as_json(self) -> dict[str, Any]:
         return dict(self.__dict__) | {"weights": dict(self.weights)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,14 @@ from harness.choose.answer import Answer
 from harness.choose.evidence import Candidate, Evidence
 from harness.choose.family import SUITED, family_of
 from harness.choose.interpretability import interpretability, readable
-from harness.choose.question import CRITERIA, Question
-from harness.printable import framework_aside
+from harness.choose.names import fit_names, name_of
+from harness.choose.question import BOUNDS, CRITERIA, SCORE_ALONE, Question
+from harness.choose.ties import p_values, verdict
 
 #: training sizes further apart than this are another point of the learning curve
 FAR_IN_SIZE = 2.0
+#: tied fits that are written out
+NAMED_TIES = 6
 #: a training score so much above the test score is worth a word (10 points)
 LARGE_GAP = 0.10
 
@@ -44,20 +47,10 @@ def reasons(
         return Reasons([], [], [], [])
     return Reasons(
         why=_why(best, evidence, answer, question, task_names),
-        prefer_runner_up=_prefer(best, answer.runner_up, answer),
+        prefer_runner_up=_prefer(best, answer.runner_up, evidence),
         estimated=_estimated(best, evidence, answer, question, here),
         measure=_measure(best, evidence, answer, question, here),
     )
-
-
-def name_of(candidate: Candidate) -> str:
-    """For people: model, recipe, framework where it is not PyTorch, runtime and device."""
-    row = candidate.rows[0]
-    model = wording.clean(row.get("model_name") or row["model"])
-    recipe = wording.RECIPES.get(row["recipe"], row["recipe"])
-    framework = framework_aside(row["framework"], "in {}")
-    served = f"run by {row['runtime']} on {row['device']} ({row['dtype']})"
-    return ", ".join(filter(None, (" ".join(filter(None, (model, recipe, framework))), served)))
 
 
 def figures(candidate: Candidate, evidence: Evidence) -> str:
@@ -71,13 +64,24 @@ def figures(candidate: Candidate, evidence: Evidence) -> str:
     elif rows[0]["score_low"] is not None:
         low, high = wording.score(rows[0]["score_low"]), wording.score(rows[0]["score_high"])
         parts[0] += f" ({low} to {high})"
-    for name, text in (("latency", evidence.percentile), ("size", ""), ("memory", "memory")):
-        if values[name] is not None:
-            amount = f"{wording.significant(values[name])} {CRITERIA[name].unit}"
-            parts.append(f"{text} {amount}".strip())
-    if values["fit_time"] is not None:
-        parts.append(f"fits in {wording.seconds(values['fit_time'])}")
+    labels = {"latency": evidence.percentile, "size": ""}
+    for name, criterion in CRITERIA.items():
+        value = values[name]
+        if value is not None and name != "score":
+            label = labels.get(name, criterion.label)
+            parts.append(f"{label} {criterion.amount(value)}".strip() + _condition(name, rows))
     return ", ".join(parts)
+
+
+def _condition(criterion: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """What a Server rate was judged by."""
+    if criterion != "server_rate":
+        return ""
+    bounds = {(row["server_percentile"], row["server_latency_bound_ms"]) for row in rows}
+    if len(bounds) > 1:
+        return " (under different bounds)"
+    ((share, bound),) = bounds
+    return f" ({share:.0%} within {bound:g} ms)"
 
 
 def _why(
@@ -94,7 +98,7 @@ def _why(
                 f"on {task_names.get(row['task'], row['task'])}: {wording.score(row['score'])} "
                 f"{wording.interval(row['score_low'], row['score_high'])}".rstrip()
             )
-    lines += [_ties(best, answer)]
+    lines += _ties(best, answer, question)
     lines += _gains(best, evidence)
     gaps = [
         row["train_score"] - row["score"] for row in best.rows if row["train_score"] is not None
@@ -118,33 +122,43 @@ def _why(
     return lines
 
 
-def _ties(best: Candidate, answer: Answer) -> str:
-    others = [c for c in answer.tied if c.key != best.key]
-    is_leader = answer.leader is not None and answer.leader.key == best.key
-    if best.key not in {c.key for c in answer.tied}:
-        lead = answer.leader
-        assert lead is not None
-        behind = (lead.values["score"] or 0) - (best.values["score"] or 0)
-        return (
-            f"{wording.points(behind, signed=False, decimals=1)} points behind the highest score "
-            f"within bounds, {name_of(lead)}; your weights prefer it"
+def _ties(best: Candidate, answer: Answer, question: Question) -> list[str]:
+    lead = answer.leader
+    assert lead is not None
+    lines = [_beside_leader(best, lead, answer, question)]
+    if answer.untested:
+        lines.append(
+            f"not tested against {name_of(lead)}, whose score is the highest within bounds "
+            "(fitted on other examples, or predictions are not at hand): "
+            + fit_names(answer.untested, NAMED_TIES)
         )
-    fits = {(c["model"], c["recipe"], c["framework"]) for c in others}
-    fits -= {(best["model"], best["recipe"], best["framework"])}
-    if not fits:
-        alone = "the highest score within bounds"
-        if answer.leader is not None and not answer.leader.tied:
-            return f"{alone}; it is not tied with the board's best, and ties below it are untested"
-        return f"{alone}, and no other fit within bounds is tied with it"
-    cheaper = "a linear baseline" if best.baseline else "the cheapest of them"
-    if is_leader:
-        return f"the highest score within bounds; {len(fits)} other fits are tied, none is cheaper"
-    assert answer.leader is not None
-    return (
-        f"tied with the highest score within bounds ({name_of(answer.leader)}, "
-        f"{wording.score(answer.leader.values['score'])}): paired tests cannot tell them apart; "
-        f"recommended as {cheaper}"
-    )
+    return lines
+
+
+def _beside_leader(best: Candidate, lead: Candidate, answer: Answer, question: Question) -> str:
+    """How the recommended stands to the highest score."""
+    top = "the highest score within bounds"
+    if best.key not in {c.key for c in answer.tied}:
+        behind = (lead.values["score"] or 0) - (best.values["score"] or 0)
+        points = wording.points(behind, signed=False, decimals=1)
+        return f"{points} points behind {top}, {name_of(lead)}; your weights prefer it"
+    others = [c for c in answer.tied if c.fit not in (best.fit, lead.fit)]
+    names = fit_names(others, NAMED_TIES)
+    if best.fit != lead.fit:
+        score = wording.score(lead.values["score"])
+        beside = f", nor {names}" if others else ""
+        cheaper = "a linear baseline" if best.baseline else "the cheapest of them"
+        why = cheaper if dict(question.weights) == SCORE_ALONE else "what your weights prefer"
+        return (
+            f"tied with {top} ({name_of(lead)}, {score}): paired tests do not tell it from "
+            f"that{beside}; recommended as {why}"
+        )
+    if best.key != lead.key:
+        top = f"of the fit with {top} ({name_of(lead)}), and not told from it"
+    if others:
+        return f"{top}; paired tests do not tell it from {names}"
+    told = any(c.fit != lead.fit for c, _ in answer.ranking) and not answer.untested
+    return f"{top}; paired tests tell it from every other fit within them" if told else top
 
 
 def _gains(best: Candidate, evidence: Evidence) -> list[str]:
@@ -162,8 +176,11 @@ def _gains(best: Candidate, evidence: Evidence) -> list[str]:
         if others and best["recipe"] != "scratch" and not best.baseline:
             most = max(c.values["score"] or 0 for c in others)
             lines.append(f"{wording.points((best.values['score'] or 0) - most)} points over {text}")
-    if evidence.floors and len(evidence.floors) == len(best.rows):
-        floor = sum(row["score"] for row in evidence.floors) / len(evidence.floors)
+    floors: dict[str, float] = {}
+    for row in evidence.floors:  # one a data set, however many sizes and devices it was run on
+        floors[row["task"]] = max(row["score"], floors.get(row["task"], 0.0))
+    if len(floors) == len(best.rows):
+        floor = sum(floors.values()) / len(floors)
         lines.append(f"{wording.points((best.values['score'] or 0) - floor)} points over guessing")
     return lines
 
@@ -196,28 +213,28 @@ def _price(best: Candidate, price: float) -> list[str]:
     return lines
 
 
-def _prefer(best: Candidate, other: Candidate | None, answer: Answer) -> list[str]:
+def _prefer(best: Candidate, other: Candidate | None, evidence: Evidence) -> list[str]:
     """On what the runner-up is the better one."""
     if other is None:
         return []
     lines = []
     gain = (other.values["score"] or 0) - (best.values["score"] or 0)
     if gain > 0:
-        tied = {best.key, other.key} <= {c.key for c in answer.tied}
-        sure = "no test tells them apart" if tied else "not tested against each other"
-        if not tied and best.tied != other.tied:
-            sure = "a paired test tells it from the board's best" if other.tied else sure
+        sure = {
+            True: "no test tells them apart",
+            False: "a paired test tells them apart",
+            None: "not tested against each other",
+        }[verdict(p_values(best, other, evidence.p_value))]
         points = wording.points(gain, signed=False, decimals=1)
         lines.append(f"{points} points more score matter ({sure})")
-    for name, text in (
-        ("latency", "latency"), ("size", "size"), ("memory", "memory"), ("fit_time", "time to fit"),
-    ):  # fmt: skip
+    for name, criterion in CRITERIA.items():
         mine, its = best.values[name], other.values[name]
-        if mine is not None and its is not None and its < mine:
-            unit = CRITERIA[name].unit
+        if name == "score" or mine is None or its is None:
+            continue
+        if its > mine if criterion.more else its < mine:
             lines.append(
-                f"{text} counts most: {wording.significant(its)} instead of "
-                f"{wording.significant(mine)} {unit}"
+                f"{criterion.label} counts most: {criterion.amount(its)} instead of "
+                f"{criterion.amount(mine)}"
             )
     if readable(other) and not readable(best):
         lines.append("its decisions must be readable: it is a linear model")
@@ -265,6 +282,15 @@ def _estimated(
     hosts = {row["host_id"] for row in rows if row["host_id"]}
     if here and hosts and here not in hosts:
         lines.append("all costs on this machine: they were measured on another host")
+    elsewhere = [
+        c for c in evidence.candidates
+        if any(row["host_id"] and row["host_id"] not in hosts for row in c.rows)
+    ]  # fmt: skip
+    if hosts and elsewhere:
+        lines.append(
+            "the comparison of costs with candidates that another host timed: "
+            + fit_names(elsewhere, NAMED_TIES)
+        )
     missing = [
         name for name in question.weights if question.weights[name] and best.values[name] is None
     ]
@@ -291,11 +317,16 @@ def _measure(
     if here and hosts and here not in hosts:
         models = sorted({c["model"] for c in (best, answer.runner_up) if c is not None})
         lines.append(f"harness run {suite} --only {' '.join(models)}   # its costs on this machine")
-    unmeasured = sorted({name for e in answer.excluded for name in e.unmeasured})
-    if unmeasured:
+    unmeasured = {name: e.candidate for e in answer.excluded for name in e.unmeasured}
+    served = unmeasured.pop("min_server_rate", None)
+    if served is not None:
         lines.append(
-            f"harness run {suite}   # {', '.join(unmeasured)} of candidates without that evidence"
+            f"harness time {served.runs[0]} --scenario server --record   # and so for each "
+            "candidate without a server rate"
         )
+    if unmeasured:
+        what = ", ".join(BOUNDS[name].criterion.label for name in sorted(unmeasured))
+        lines.append(f"harness run {suite}   # {what} of candidates without that evidence")
     if evidence.partial:
         lines.append(
             f"the missing data sets of {len(evidence.partial)} candidates with partial evidence"

@@ -10,12 +10,11 @@ from harness.choose.answer import Answer, decisions
 from harness.choose.evidence import Candidate, Evidence
 from harness.choose.gather import Gathered
 from harness.choose.interpretability import readable
-from harness.choose.question import BOUNDS, CRITERIA, Question
-from harness.choose.reasons import Reasons, figures, host_text, name_of
-from harness.printable import framework_aside
+from harness.choose.names import few, name_of, short_name
+from harness.choose.question import BOUNDS, SCORE_ALONE, Bound, Question
+from harness.choose.reasons import Reasons, figures, host_text
 
-#: names of one group that are written out
-_NAMED = 4
+#: run ids of a candidate that are written out
 _RUNS = 6
 
 
@@ -31,7 +30,7 @@ def sentences(
     names = gathered.task_names
     parts: list[tuple[str, list[str]]] = [
         ("Question", [_asked(question)]),
-        ("Evidence", [*_evidence(evidence, names), *sources, *_skipped(gathered)]),
+        ("Evidence", [*_evidence(evidence, names, question), *sources, *_skipped(gathered)]),
     ]
     best = answer.recommended
     if best is None:
@@ -74,8 +73,8 @@ def as_json(
                 "values": dict(c.values),
                 "score_low": min((r["score_low"] for r in c.rows if r["score_low"] is not None),
                                  default=None),
-                "tied_with_best": c.tied,
                 "readable": readable(c),
+                "timed_on": sorted({r["host_id"] for r in c.rows if r["host_id"]}),
                 "row_ids": [row["row_id"] for row in c.rows],
                 "runs": c.runs,
             }
@@ -98,13 +97,11 @@ def as_json(
 def bounds_text(question: Question) -> list[str]:
     """Each bound that was asked, in words."""
     parts = [f"on {question.device}"] if question.device else []
-    for name, (criterion, _) in BOUNDS.items():
+    for name, bound in BOUNDS.items():
         value = question.bound(name)
         if value is not None:
-            sign = ">=" if CRITERIA[criterion].more else "<="
-            parts.append(
-                f"{CRITERIA[criterion].label} {sign} {value:g} {CRITERIA[criterion].unit}".rstrip()
-            )
+            sign = ">=" if bound.criterion.more else "<="
+            parts.append(f"{bound.criterion.label} {sign} {_asked_amount(bound, value)}")
     return parts
 
 
@@ -113,12 +110,18 @@ def _asked(question: Question) -> str:
     if question.examples:
         parts.append(f"{question.examples:,} training examples")
     parts += bounds_text(question)
-    if dict(question.weights) != {"score": 1.0}:
+    if dict(question.weights) != SCORE_ALONE:
         parts.append("weights " + ", ".join(f"{k} {v:g}" for k, v in question.weights.items()))
     return "; ".join(parts)
 
 
-def _evidence(evidence: Evidence, names: Mapping[str, str]) -> list[str]:
+def _asked_amount(bound: Bound, value: float) -> str:
+    """As it was given, but large counts shortened."""
+    shown = wording.count(value) if value >= 1e5 else f"{value:g}"
+    return f"{shown} {bound.criterion.unit}".rstrip()
+
+
+def _evidence(evidence: Evidence, names: Mapping[str, str], question: Question) -> list[str]:
     lines = []
     for task, suite in evidence.boards.items():
         rows = [r for c in evidence.candidates for r in c.rows if r["task"] == task]
@@ -127,7 +130,14 @@ def _evidence(evidence: Evidence, names: Mapping[str, str]) -> list[str]:
         name = wording.clean(names.get(task, task))
         lines.append(f"{name} (suite {suite}): {len(rows)} candidates{fitted}")
     for suite, task in evidence.unused:
-        lines.append(f"not used: {task} in suite {suite}, further from the asked training size")
+        why = (
+            "further from the asked training size" if question.examples
+            else f"suite {evidence.boards[task]} has more training examples, or more candidates"
+        )  # fmt: skip
+        lines.append(f"not used: {task} in suite {suite}: {why}")
+    for task, count in evidence.thin.items():
+        name = wording.clean(names.get(task, task))
+        lines.append(f"not compared on {name}: {count} candidates there; --task {task} asks for it")
     return lines
 
 
@@ -149,17 +159,25 @@ def _nothing(question: Question, evidence: Evidence, answer: Answer) -> list[str
         lines += [_broken(near.candidate, name, question) for name in near.broken]
         lines.append(_cited(answer.nearest))
     else:
-        devices = sorted({str(c["device"]) for c in evidence.candidates})
-        lines.append(f"nothing was measured on what you ask; there is evidence on: "
-                     f"{', '.join(devices)}")  # fmt: skip
+        lines.append(_nowhere_near(evidence, answer))
     return lines
 
 
+def _nowhere_near(evidence: Evidence, answer: Answer) -> str:
+    """No candidate ran on the asked device, or none was measured on all that was asked."""
+    there = [e for e in answer.excluded if "device" not in e.broken]
+    if there:
+        lacking = sorted({_flag(name) for e in there for name in e.unmeasured})
+        return f"no candidate was measured on all of: {', '.join(lacking)}"
+    devices = sorted({str(c["device"]) for c in evidence.candidates})
+    return f"nothing was measured on that device; there is evidence on: {', '.join(devices)}"
+
+
 def _broken(candidate: Candidate, name: str, question: Question) -> str:
-    criterion = CRITERIA[BOUNDS[name][0]]
-    value = wording.significant(candidate.values[criterion.name])
-    bound = question.bound(name)
-    return f"its {criterion.label} is {value} {criterion.unit}".rstrip() + f", you asked {bound:g}"
+    bound = BOUNDS[name]
+    value = candidate.values[bound.criterion.name] or 0.0
+    asked = _asked_amount(bound, question.bound(name) or 0.0)
+    return f"its {bound.criterion.label} is {bound.criterion.amount(value)}, you asked {asked}"
 
 
 def _excluded(question: Question, evidence: Evidence, answer: Answer) -> list[str]:
@@ -170,16 +188,16 @@ def _excluded(question: Question, evidence: Evidence, answer: Answer) -> list[st
         for name in e.unmeasured:
             groups.setdefault(f"{_flag(name)} (not measured)", []).append(e.candidate)
     lines = [
-        f"{len(members)} by {flag}: {_few([_short(c) for c in members])}"
+        f"{len(members)} by {flag}: {few([short_name(c) for c in members])}"
         for flag, members in groups.items()
     ]
     if evidence.partial:
         missing = [f"{key} (lacks {', '.join(tasks)})" for key, tasks in evidence.partial.items()]
-        lines.append(f"{len(missing)} with partial evidence, not ranked: {_few(missing)}")
+        lines.append(f"{len(missing)} with partial evidence, not ranked: {few(missing)}")
     if evidence.unscored:
         bad = [f"{r['model']} {r['recipe']} on {r['task']} ({r['status']})"
                for r in evidence.unscored]  # fmt: skip
-        lines.append(f"{len(bad)} without a score: {_few(bad)}")
+        lines.append(f"{len(bad)} without a score: {few(bad)}")
     if evidence.floors:
         floors = sorted({wording.clean(r.get("model_name") or r["model"]) for r in evidence.floors})
         lines.append(f"never recommended, it only guesses: {', '.join(floors)}")
@@ -187,19 +205,7 @@ def _excluded(question: Question, evidence: Evidence, answer: Answer) -> list[st
 
 
 def _flag(name: str) -> str:
-    return "--device" if name == "device" else BOUNDS[name][1]
-
-
-def _short(candidate: Candidate) -> str:
-    row = candidate.rows[0]
-    runtime = f" in {row['runtime']}" if row["runtime"] != row["framework"] else ""
-    return f"{row['model']} {row['recipe']}{framework_aside(row['framework'])}{runtime}"
-
-
-def _few(names: list[str]) -> str:
-    rest = len(names) - _NAMED
-    shown = ", ".join(wording.clean(name) for name in names[:_NAMED])
-    return f"{shown} and {rest} more" if rest > 0 else shown
+    return "--device" if name == "device" else BOUNDS[name].flag
 
 
 def _cited(candidate: Candidate) -> str:

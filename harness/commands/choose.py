@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.choose.answer import decide
 from harness.choose.evidence import select
 from harness.choose.gather import Gathered, gather, reference_folder
-from harness.choose.question import BOUNDS, Question, task_named, weights_from
+from harness.choose.question import BOUNDS, PERCENTILES, Question, task_named, weights_from
 from harness.choose.reasons import reasons
 from harness.choose.wording import as_json, sentences
 from harness.commands.arguments import add_results, positive
@@ -29,18 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--task", metavar="TASK", help="a task type, a short name (ner, qa, ...) or a data set")
     add("--examples", type=positive, metavar="N", help="labelled training examples that you have")
     add("--device", metavar="NAME", help="cpu or cuda; default: any that was measured")
-    for flag, text in (
-        ("--max-latency-ms", "of one example, at p99 where all candidates carry it, else p90"),
-        ("--max-size-mb", "weights on disk"),
-        ("--max-memory-mb", "peak memory of serving"),
-        ("--max-fit-seconds", "training time"),
-        ("--min-score", "of the task's primary metric, 0 to 1"),
-        ("--price-per-hour", "of the machine: what fitting and serving cost"),
-    ):
-        add(flag, type=_above_zero, metavar="X", help=text)
-    add("--percentile", choices=("p50", "p90", "p99"), help="of latency, instead of that rule")
+    for bound in BOUNDS.values():
+        add(bound.flag, type=_above_zero, metavar="X", help=bound.help)
+    add("--price-per-hour", type=_above_zero, metavar="X",
+        help="of the machine: what fitting and serving cost")  # fmt: skip
+    add("--percentile", choices=PERCENTILES,
+        help="of latency; default: p99 where all candidates carry it, else p90")  # fmt: skip
     add("--weights", metavar="score=3,latency=1", help="what counts, and how much")
     add("--suite", action="append", default=[], metavar="NAME", help="only this suite's records")
+    add("--timings", choices=("here", "board"), default="here",
+        help="of rows timed on several hosts: this machine's where there are any (default), or "
+        "those that the board shows")  # fmt: skip
     add("--data", type=Path, metavar="FILE", help="your own data: shortlist and fit on it")
     add("--type", metavar="TYPE", help="task type of --data")
     add("--candidates", default="nlp", metavar="SUITE", help="whose models to try on --data")
@@ -64,12 +64,14 @@ def run(args: argparse.Namespace) -> int:
     if args.data:
         from harness.commands.choose_data import choose_on_data
 
+        _refuse_beside_data(args)
         return choose_on_data(args)
     gathered, sources = _gather(args)
     question = _question(args, gathered)
-    if not _answers(gathered, question.task):
+    evidence = select(gathered.rows, question, gathered.p_value)
+    if not evidence.candidates:
         gathered, sources = _with_reference(args, gathered, question.task)
-    evidence = select(gathered.rows, question)
+        evidence = select(gathered.rows, question, gathered.p_value)
     if not evidence.candidates:
         raise RequestError(_no_evidence(question, gathered, args.results))
     answer = decide(evidence, question)
@@ -79,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_parts(sentences(question, evidence, answer, said, gathered, sources))
     if answer.recommended is None:
-        asked = ", ".join(flag for name, (_, flag) in BOUNDS.items() if question.bound(name))
+        asked = ", ".join(b.flag for name, b in BOUNDS.items() if question.bound(name))
         print(
             f"harness: nothing satisfies all bounds; relax {asked or '--device'}", file=sys.stderr
         )
@@ -87,17 +89,29 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_beside_data(args: argparse.Namespace) -> None:
+    """Flags that an answer on the user's own data cannot heed."""
+    given = [f"--{name}" for name in ("task", "examples", "suite") if getattr(args, name)]
+    if given:
+        raise RequestError(
+            f"{', '.join(given)}: of no meaning beside --data, whose table is the data set and "
+            "whose rows are the examples (--type, --candidates and --time go with it)"
+        )
+
+
 def _gather(args: argparse.Namespace) -> tuple[Gathered, list[str]]:
     """The asked results folder; the reference results where it holds no suite."""
     if args.suite or args.results != Path("results") or args.results.is_dir():
-        gathered = gather(args.results, tuple(args.suite)) if args.results.is_dir() else Gathered()
+        gathered = Gathered()
+        if args.results.is_dir():
+            gathered = gather(args.results, tuple(args.suite), _near(args))
         if args.suite and not args.results.is_dir():
             raise RequestError(f"no results folder {args.results}")
         if gathered.read:
             return gathered, [f"read: {', '.join(str(path) for path in gathered.read)}"]
     else:
         gathered = Gathered()
-    return _add_reference(args.results, gathered, "no results of your own yet")
+    return _add_reference(args, gathered, "no results of your own yet")
 
 
 def _with_reference(
@@ -106,14 +120,16 @@ def _with_reference(
     """Reference results as well, unless suites were named or they are what was read."""
     if args.suite:
         return gathered, []
-    return _add_reference(args.results, gathered, f"no results of your own on {task}")
+    return _add_reference(args, gathered, f"no results of your own on {task}")
 
 
-def _add_reference(results: Path, gathered: Gathered, why: str) -> tuple[Gathered, list[str]]:
-    folder = reference_folder(results)
+def _add_reference(
+    args: argparse.Namespace, gathered: Gathered, why: str
+) -> tuple[Gathered, list[str]]:
+    folder = reference_folder(args.results)
     if folder is None or any(path.parent == folder for path in gathered.read):
         return gathered, []
-    found = gather(folder)
+    found = gather(folder, near=_near(args))
     found.skipped = gathered.skipped + found.skipped
     return found, [f"{why}: answered from the reference results in {_shown(folder)}"]
 
@@ -125,41 +141,36 @@ def _shown(path: Path) -> str:
         return str(path)
 
 
-def _answers(gathered: Gathered, task: str) -> bool:
-    return any(task in (row["task_type"], row["task"]) and row["score"] is not None
-               for row in gathered.rows)  # fmt: skip
-
-
 def _question(args: argparse.Namespace, gathered: Gathered) -> Question:
-    if not args.task:
-        if not sys.stdin.isatty() and not args.prompt:
-            raise RequestError(
-                "harness choose needs --task (such as --task ner), or a terminal to ask on; "
-                f"there is evidence on: {', '.join(gathered.types) or 'nothing yet'}"
-            )
-        return Question(**_asked(gathered), price_per_hour=args.price_per_hour)
+    """From flags; without ``--task``, what they leave open is asked."""
     from harness import registry
 
     types = {*gathered.types, *registry.tasks.names()}
-    bounds = {name: getattr(args, name) for name in BOUNDS}
+    given = {name: getattr(args, name) for name in (*BOUNDS, "examples", "device")}
+    if args.weights:
+        given["weights"] = weights_from(args.weights)
+    if args.task:
+        given["task"] = task_named(args.task, types, gathered.data_sets)
+    elif sys.stdin.isatty() or args.prompt:
+        given |= _asked(gathered, given, args.json)
+    else:
+        raise RequestError(
+            "harness choose needs --task (such as --task ner), or a terminal to ask on; "
+            f"there is evidence on: {', '.join(gathered.types) or 'nothing yet'}"
+        )
     return Question(
-        task=task_named(args.task, types, gathered.data_sets),
-        examples=args.examples,
-        device=args.device,
-        percentile=args.percentile or "",
-        price_per_hour=args.price_per_hour,
-        weights=weights_from(args.weights) if args.weights else {"score": 1.0},
-        **bounds,
-    )
+        percentile=args.percentile or "", price_per_hour=args.price_per_hour, **given
+    )  # fmt: skip
 
 
-def _asked(gathered: Gathered) -> dict[str, Any]:
+def _asked(gathered: Gathered, given: Mapping[str, Any], as_json: bool) -> dict[str, Any]:
     from rich.console import Console
 
     from harness.choose.ask import ask
 
     devices = sorted({row["device"] for row in gathered.rows})
-    return ask(Console(), gathered.types, gathered.data_sets, devices)
+    console = Console(stderr=as_json)  # what programs read stays clean
+    return ask(console, gathered.types, gathered.data_sets, devices, given)
 
 
 def _no_evidence(question: Question, gathered: Gathered, results: Path) -> str:
@@ -175,6 +186,10 @@ def _no_evidence(question: Question, gathered: Gathered, results: Path) -> str:
     for path, why in gathered.skipped:
         text += f"\n  skipped {path}: {why}"
     return text
+
+
+def _near(args: argparse.Namespace) -> str | None:
+    return _here() if args.timings == "here" else None
 
 
 def _here() -> str:

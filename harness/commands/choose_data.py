@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,7 @@ from harness.choose.evidence import select
 from harness.choose.gather import gather
 from harness.choose.halving import Fitted, duration, useful_size
 from harness.choose.own_data import Arm, OwnData, own_data
-from harness.choose.question import BOUNDS, Question, task_named, weights_from
+from harness.choose.question import BOUNDS, SCORE_ALONE, Question, task_named, weights_from
 from harness.choose.reasons import reasons
 from harness.choose.search import Search
 from harness.choose.wording import as_json, sentences
@@ -30,6 +31,7 @@ from harness.execute.preflight import preflight
 from harness.execute.process import StageFailed
 from harness.execute.report import make_reporter
 from harness.execute.walk import Walker
+from harness.measure.host import host_id
 from harness.plan import Options, Plan, make_plan
 from harness.records.files import read_json, write_json
 from harness.records.store import Store, status_of
@@ -165,7 +167,7 @@ def choose_on_data(args: argparse.Namespace) -> int:
         raise RequestError(
             f"--type {args.type}: --data reads {TYPE} only; for others write a suite"
         )
-    weights = weights_from(args.weights) if args.weights else {"score": 1.0}
+    weights = weights_from(args.weights) if args.weights else SCORE_ALONE
     own = own_data(load_suite(args.candidates), args.data, TYPE, args.text, args.label)
     store = Store(args.results, own.loaded.suite.suite)
     store.check_writable()
@@ -224,17 +226,17 @@ def _why(fits: list[dict[str, Any]]) -> str:
 
 
 def _answer(
-    args: argparse.Namespace, own: OwnData, weights: dict[str, float], trace: dict[str, Any]
+    args: argparse.Namespace, own: OwnData, weights: Mapping[str, float], trace: dict[str, Any]
 ) -> int:
-    gathered = gather(args.results, (own.loaded.suite.suite,))
+    gathered = gather(args.results, (own.loaded.suite.suite,), host_id())
     question = Question(
         task=own.task, device=args.device, percentile=args.percentile or "",
         price_per_hour=args.price_per_hour, weights=weights,
         **{name: getattr(args, name) for name in BOUNDS},
     )  # fmt: skip
-    evidence = select(gathered.rows, question)
+    evidence = select(gathered.rows, question, gathered.p_value)
     answer = decide(evidence, question)
-    said = reasons(evidence, answer, question, gathered.task_names)
+    said = reasons(evidence, answer, question, gathered.task_names, host_id())
     folder = args.results / own.loaded.suite.suite
     if args.json:
         told = as_json(question, evidence, answer, said, gathered)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.boards.board import render
+from harness.boards.board import build, render, write
+from harness.boards.definition import Definition
 from harness.choose.answer import decide, decisions
 from harness.choose.evidence import select
 from harness.choose.gather import gather
 from harness.choose.question import Question
 from tests.browser.conftest import Open
+from tests.conftest import Harness
+from tests.curve_suite import write_curve_suite
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 
@@ -33,7 +37,7 @@ def ask(page: Any, **fields: str) -> dict[str, Any]:
     page.wait_for_timeout(50)
     for name, value in fields.items():
         field = page.locator(f"#choose [name={name}]")
-        if name in ("task", "device"):
+        if name in ("task", "device", "percentile"):
             field.select_option(value)
         else:
             field.fill(value)
@@ -41,23 +45,79 @@ def ask(page: Any, **fields: str) -> dict[str, Any]:
     return told
 
 
+def decided(results: Path, told: dict[str, Any]) -> dict[str, Any]:
+    """What the command decides on the question that the form asked."""
+    found = gather(results)
+    question = Question(**told["question"])
+    evidence = select(found.rows, question, found.p_value)
+    return decisions(evidence, decide(evidence, question))
+
+
 def test_the_form_decides_as_the_command_does(nlp: Path, opened: Open) -> None:
     tab = opened(nlp / "leaderboard.html")
     page = tab.page
-    rows = gather(nlp.parent).rows
     for fields in (
         {"task": "text-classification"},
+        {"task": "text-classification", "max_fit_seconds": "30"},
         {"task": "token-classification", "device": "cpu", "examples": "1000",
          "max_latency_ms": "10", "max_size_mb": "100", "min_score": "0.8"},
         {"task": "conll-mrc", "max_latency_ms": "1", "min_score": "0.99"},
-        {"task": "question-answering", "weight_score": "3", "weight_latency": "1"},
+        {"task": "question-answering", "weight_score": "3", "weight_fit_time": "1",
+         "percentile": "p50"},
     ):  # fmt: skip
         told = ask(page, **fields)
-        question = Question(**told["question"])
-        evidence = select(rows, question)
-        assert told["answer"] == decisions(evidence, decide(evidence, question)), fields
+        assert told["answer"] == decided(nlp.parent, told), fields
     assert "Recommended" in page.locator("#choose-answer").inner_text()
     assert not tab.complaints
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [Definition(), Definition(rank_by="f1_macro"), Definition(filters={"runtime": "torch"})],
+    ids=["default", "ranked by another metric", "filtered"],
+)
+def test_what_a_definition_shows_changes_no_answer(
+    nlp: Path, tmp_path: Path, opened: Open, shown: Definition
+) -> None:
+    write(build(nlp, shown), tmp_path, shown)
+    told = ask(opened(tmp_path / "leaderboard.html").page, task="text-classification")
+    assert told["answer"] == decided(nlp.parent, told)
+    assert told["answer"]["recommended"] and len(told["answer"]["ranking"]) > 5
+
+
+def test_the_asked_training_size_chooses_among_those_of_a_curve(
+    tmp_path: Path, opened: Open
+) -> None:
+    folder = write_curve_suite(tmp_path)
+    # without its largest size, one model is compared at a smaller one, and is tied with nobody
+    for place in (folder / "runs").glob("*-smol-1600/status.json"):
+        place.write_text('{"status": "oom", "reason": "needs 9 GB"}')
+    render(folder)
+    page = opened(folder / "leaderboard.html").page
+    leaders = set()
+    for size in ("100", "400", "1600"):
+        told = ask(page, task="spam", examples=size)
+        assert told["answer"] == decided(tmp_path, told)
+        leaders.add(told["answer"]["leader"])
+    assert len(leaders) > 1
+    assert "smol" in told["answer"]["untested"][0]
+    assert "Not tested against" in page.locator("#choose-answer").inner_text()
+
+
+def test_the_printed_command_answers_the_same(
+    nlp: Path, tmp_path: Path, opened: Open, harness: Harness
+) -> None:
+    """On the page's own folder, and on a page that was written elsewhere."""
+    write(build(nlp), tmp_path / "else where", Definition())
+    for folder in (nlp, tmp_path / "else where"):
+        page = opened(folder / "leaderboard.html").page
+        told = ask(page, task="text-classification", max_size_mb="60", weight_latency="1")
+        words = shlex.split(page.locator("#choose-answer pre").inner_text())
+        assert words[0] == "harness"
+        answer = harness(*words[1:], "--json")
+        assert answer.status == 0, answer.err
+        said = json.loads(answer.out)
+        assert {key: said[key] for key in told["answer"]} == told["answer"]
 
 
 def test_what_nothing_satisfies_names_the_nearest(nlp: Path, opened: Open) -> None:
@@ -65,3 +125,4 @@ def test_what_nothing_satisfies_names_the_nearest(nlp: Path, opened: Open) -> No
     ask(page, task="conll-mrc", max_latency_ms="1", min_score="0.99")
     text = page.locator("#choose-answer").inner_text()
     assert "the nearest is" in text and "--max-latency-ms 1" in text
+    assert "Excluded by --min-score" in text
