@@ -30,18 +30,23 @@ class Board:
 
 
 def build(
-    results_folder: Path, definition: Definition | None = None, texts: Texts | None = None
+    results_folder: Path,
+    definition: Definition | None = None,
+    texts: Texts | None = None,
+    *,
+    beside: bool = True,
 ) -> Board:
     """``results/<suite>`` as a board, nothing written. `RequestError` where there is no plan.
 
-    ``texts``: of examples, to show beside errors; the records hold none.
+    ``texts``: of examples, to show beside errors; the records hold none. ``beside``: False for a
+    page that is written elsewhere, from where no link would lead to the records.
     """
     definition = definition or load_definition()
     records = collect(results_folder)
     rows = ranked(records, definition.rank_by)
     page = build_page(records, rows, definition)
     row_ids = [facts["row_id"] for facts in page.explorer.facts]
-    return Board(rows, page, gather(results_folder, records, row_ids, texts))
+    return Board(rows, page, gather(results_folder, records, row_ids, texts, beside=beside))
 
 
 def write(board: Board, results_folder: Path, definition: Definition | None = None) -> list[Path]:

@@ -54,6 +54,19 @@ KEYS = (
     "schema_version",
 )  # fmt: skip
 
+#: What the keys of a row hold: lists, yes or no, texts; all others hold numbers
+LISTS = frozenset({"runs", "pareto"})
+FLAGS = frozenset({"tied_with_best", "steady", "faithfulness_shown"})
+TEXTS = frozenset(
+    {
+        "row_id", "suite", "model", "task", "recipe", "framework", "runtime", "device", "dtype",
+        "fit_dtype", "status", "host_id", "score_name", "score_basis", "energy_basis",
+        "weights_licence", "data_licence", "reason", "timing_verdict",
+        "task_type", "model_kind", "model_name",
+    }
+)  # fmt: skip
+NUMBERS = frozenset(KEYS) - LISTS - FLAGS - TEXTS
+
 #: Largest difference between metrics.json's score and the one that predictions.parquet yields
 SCORE_TOLERANCE = 1e-6
 

@@ -95,7 +95,7 @@ def write_flat(table: pa.Table, folder: Path, definition: Definition, title: str
     with ThreadPoolExecutor(1) as pool:  # beside the page: pyarrow leaves the interpreter free
         writing = pool.submit(write_csv)
         shown = page_of(table, definition, title)
-        html = render_html(shown, definition, Evidence({}, len(table)))
+        html = render_html(shown, definition, Evidence({}, 0, recorded=False))
         write_bytes(page, html.encode())
         writing.result()
     return [page, csv]
