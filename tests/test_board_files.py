@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -262,6 +264,34 @@ def test_flat_rows_read_back_from_every_format(results: Path, tmp_path: Path) ->
     (tmp_path / "no.csv").write_text("a,b\n1,2\n")
     with pytest.raises(RequestError, match="row_id, task, model, score missing"):
         read_rows(tmp_path / "no.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"score": ["high"]}, "column 'score' holds string, no numbers"),
+        ({"rank": ["first"]}, "column 'rank' holds string, no numbers"),
+        ({"task": [None]}, "column 'task' has empty cells"),
+        ({"runtime": [3.5]}, "column 'runtime' holds double, no text"),
+        ({"tied_with_best": [2]}, "column 'tied_with_best' holds int64, neither true nor false"),
+        ({"pareto": [[1]]}, "int64>, neither lists of text nor text"),
+    ],
+)
+def test_a_column_of_another_sort_is_named(
+    tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    row = {"row_id": ["1"], "task": ["t"], "model": ["m"], "score": [0.5]}
+    pq.write_table(pa.table(row), tmp_path / "good.parquet")
+    assert write_flat(read_rows(tmp_path / "good.parquet"), tmp_path, Definition(), "good")
+    pq.write_table(pa.table(row | change), tmp_path / "odd.parquet")
+    with pytest.raises(RequestError, match=re.escape(told)):
+        read_rows(tmp_path / "odd.parquet")
+
+
+def test_texts_of_a_csv_stay_texts_where_they_look_like_numbers(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("row_id,task,model,score,runs\n0012,7,8,0.5,0013\n")
+    facts = page_of(read_rows(tmp_path / "rows.csv"), Definition(), "digits").explorer.facts
+    assert (facts[0]["row_id"], facts[0]["task"]) == ("0012", "7")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.boards.collect import KEYS, Records
+from harness.boards.collect import FLAGS, KEYS, LISTS, NUMBERS, TEXTS, Records
 from harness.boards.definition import Definition, bound_of
 from harness.boards.evidence import Evidence
 from harness.boards.explorer import MAX_ROWS, shares
@@ -31,6 +31,8 @@ SUFFIXES = (".parquet", ".csv", ".json")
 
 #: without these a row is no row of a board
 _NEEDED = ("row_id", "task", "model", "score")
+#: without a value in each of these it cannot be told from others
+_NAMING = ("row_id", "task", "model")
 
 
 def read_rows(path: Path) -> pa.Table:
@@ -46,11 +48,12 @@ def read_rows(path: Path) -> pa.Table:
         elif path.suffix == ".csv":
             import pyarrow.csv as csv
 
-            table = csv.read_csv(path)
+            texts = csv.ConvertOptions(column_types=dict.fromkeys(TEXTS | LISTS, pa.string()))
+            table = csv.read_csv(path, convert_options=texts)
         else:
             rows = json.loads(path.read_bytes())
             table = table_of([{**dict.fromkeys(KEYS), **row} for row in rows])
-    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+    except (OSError, ValueError, TypeError, RecursionError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RequestError(f"{path}: cannot be read as a board's rows: {reason}") from None
     missing = [name for name in _NEEDED if name not in table.column_names]
@@ -59,7 +62,42 @@ def read_rows(path: Path) -> pa.Table:
             f"{path}: no rows of a board: column(s) {', '.join(missing)} missing; "
             "see leaderboard.parquet for what a row holds"
         )
+    for name in table.column_names:
+        if wrong := _fault(name, table[name]):
+            raise RequestError(f"{path}: column {name!r} {wrong}")
     return table
+
+
+def _fault(name: str, column: pa.ChunkedArray) -> str:
+    """What is wrong with a column of that name; empty for a good one, and for one we do not read.
+
+    Columns without any value may be of any type.
+    """
+    import pyarrow as pa
+
+    kind = column.type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    is_number = pa.types.is_floating(kind) or pa.types.is_integer(kind)
+    if name in _NAMING and column.null_count:
+        return "has empty cells"
+    if column.null_count == len(column):
+        return ""
+    if name in NUMBERS and not is_number:
+        return f"holds {kind}, no numbers"
+    if name in FLAGS and not pa.types.is_boolean(kind):
+        return f"holds {kind}, neither true nor false"
+    if name in TEXTS and not is_text:
+        return f"holds {kind}, no text"
+    if name in LISTS and not (is_text or (pa.types.is_list(kind) and _of_text(kind))):
+        return f"holds {kind}, neither lists of text nor text"
+    return ""
+
+
+def _of_text(kind: pa.ListType) -> bool:
+    import pyarrow as pa
+
+    return any(is_a(kind.value_type) for is_a in (pa.types.is_string, pa.types.is_null))
 
 
 def page_of(table: pa.Table, definition: Definition, title: str) -> Page:

@@ -90,9 +90,10 @@ def _built(
     folder: Path, definition_name: str | None, texts: Texts | None
 ) -> tuple[Board, Definition]:
     from harness.boards.board import build
+    from harness.boards.collect import read_plan
     from harness.boards.definition import load_definition
 
-    chosen = definition_name or (read_json(folder / "plan.json") or {}).get("leaderboard")
+    chosen = definition_name or read_plan(folder).get("leaderboard")
     definition = load_definition(chosen or "default")
     return build(folder, definition, texts), definition
 
