@@ -100,8 +100,11 @@ def _of_text(kind: pa.ListType) -> bool:
     return any(is_a(kind.value_type) for is_a in (pa.types.is_string, pa.types.is_null))
 
 
-def page_of(table: pa.Table, definition: Definition, title: str) -> Page:
-    """The page of the best rows of each task, by their ``rank``, else by their score."""
+def page_of(table: pa.Table, definition: Definition, title: str, command: str = "") -> Page:
+    """The page of the best rows of each task, by their ``rank``, else by their score.
+
+    ``command``: what made it, for those who want to do it again.
+    """
     chosen = _best(table, definition)
     rows = [{**dict.fromkeys(KEYS), **row} for row in table.take(chosen).to_pylist()]
     for row in rows:
@@ -117,12 +120,14 @@ def page_of(table: pa.Table, definition: Definition, title: str) -> Page:
             row["task"]: {"primary": row["score_name"], "licence": row["data_licence"]}
             for row in rows
         },
-        "command": f"harness board {title}",
+        "command": command or f"harness board {title}.parquet --to DIR",
     }  # fmt: skip
     return build_page(Records(plan, (), {}), rows, definition, total=len(table))
 
 
-def write_flat(table: pa.Table, folder: Path, definition: Definition, title: str) -> list[Path]:
+def write_flat(
+    table: pa.Table, folder: Path, definition: Definition, title: str, command: str = ""
+) -> list[Path]:
     """``leaderboard.html`` and ``leaderboard.csv`` in a folder, each whole or not at all."""
     page, csv = folder / "leaderboard.html", folder / "leaderboard.csv"
 
@@ -132,7 +137,7 @@ def write_flat(table: pa.Table, folder: Path, definition: Definition, title: str
 
     with ThreadPoolExecutor(1) as pool:  # beside the page: pyarrow leaves the interpreter free
         writing = pool.submit(write_csv)
-        shown = page_of(table, definition, title)
+        shown = page_of(table, definition, title, command)
         html = render_html(shown, definition, Evidence({}, 0, recorded=False))
         write_bytes(page, html.encode())
         writing.result()

@@ -185,6 +185,8 @@ class Plan(Shape):
     models: dict[str, _Model]
     tasks: dict[str, _Task]
     rows: list[_PlannedRow]
+    #: each task as `harness.suite.TaskEntry` writes it, its files seen from the plan's folder
+    data: dict[str, dict[str, Any]] | None = None
 
 
 def fault(shape: type[Shape], value: Mapping[str, Any]) -> str:
