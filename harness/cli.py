@@ -6,6 +6,7 @@ Only the module of the command that is called is imported, so that ``--help`` an
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         argv = sys.argv[1:] if argv is None else argv
         args = _parser(argv).parse_args(argv)
+        args.given = shlex.join(["harness", *argv])
         status: int = args.command(args)
         return status
     except RequestError as error:

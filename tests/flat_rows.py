@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from harness.boards.collect import KEYS
+from harness.boards.collect import FLAGS, KEYS, TEXTS
 
 RUNTIMES = ("torch", "onnxruntime", "onnxruntime-int8", "tensorflow")
 
@@ -43,13 +43,14 @@ def flat_rows(count: int, tasks: int = 4, seed: int = 0) -> pa.Table:
         "train_budget": pa.nulls(count, pa.int64()),
         "schema_version": np.ones(count, int),
     }
-    texts = {"host_id", "fit_dtype", "energy_basis", "weights_licence", "data_licence", "reason"}
     columns = {}
     for key in KEYS:
         if key in known:
             columns[key] = known[key]
-        elif key in texts:
+        elif key in TEXTS:
             columns[key] = _words(["same"], np.zeros(count, int))
+        elif key in FLAGS:
+            columns[key] = np.ones(count, bool)
         else:
             columns[key] = rng.lognormal(2, 1, count)
     return pa.table(columns)

@@ -59,16 +59,44 @@ def test_a_critical_difference_needs_five_complete_tasks_and_three_fits() -> Non
     assert four.critical_reason == "needs 5 complete tasks, there are 4"
     two = across_tasks([row for row in rows if row["model"] != "c"], tasks)
     assert two.critical_reason == ("needs three fits that are complete on every task, there are 2")
-    says = across_sentences(full, {})
+    says = across_sentences(full, {}, {})
     assert says[0].startswith("3 of 3 fits are complete on all 5 tasks")
-    assert "closer than 1.48 do not differ" in says[1]
+    assert "closer than 1.48 cannot be told apart" in says[1]
     assert says[2] == "By it b, fine-tune cannot be told from a, fine-tune."
+
+
+def test_a_task_that_failed_for_all_fits_is_left_out_and_the_other_five_are_compared() -> None:
+    tasks = [f"t{i}" for i in range(6)]
+    rows = [fit(m, t, b) for m, b in zip("abc", (0.9, 0.8, 0.7), strict=True) for t in tasks[:5]]
+    rows += [fit(m, "t5", None, "oom") for m in "ab"] + [fit("c", "t5", 0.7)]
+    found = across_tasks(rows, tasks)
+    assert (found.tasks, found.left_out) == (tasks[:5], ["t5"])
+    assert [line.row["model"] for line in found.ranked] == ["a", "b", "c"]
+    assert found.critical is not None
+    says = across_sentences(found, {}, {"t5": "Task six"})
+    assert says[0] == "Left out, as fewer than two fits are complete there: Task six."
+    assert says[1].startswith("3 of 3 fits are complete on all 5 tasks")
+
+
+def test_without_friedmans_rejection_there_is_no_critical_difference() -> None:
+    orders = ("abc", "bca", "cab", "abc", "cba")
+    rows = [
+        fit(model, f"t{i}", 0.9 - 0.1 * place)
+        for i, order in enumerate(orders)
+        for place, model in enumerate(order)
+    ]
+    found = across_tasks(rows, [f"t{i}" for i in range(5)])
+    assert found.critical is None
+    says = across_sentences(found, {}, {})
+    assert says[-1].startswith(
+        "Critical difference: not asked for, as Friedman's test does not reject that all rank alike"
+    )
 
 
 def test_without_a_complete_fit_nobody_is_ranked() -> None:
     found = across_tasks([fit("a", "x", 0.9), fit("b", "y", 0.8)], ["x", "y"])
     assert found.ranked == [] and len(found.standings) == 2
-    assert across_sentences(found, {}) == [
+    assert across_sentences(found, {}, {}) == [
         "No fit is complete on every task, so none is ranked over all of them."
     ]
     table = across_table(found, {}, {"x": "X", "y": "Y"})
@@ -124,6 +152,20 @@ def test_rows_on_a_front_say_on_which(board: Any) -> None:
     }
     assert all(row["pareto"] is None for row in rows if row["status"] != "ok")
     assert json.dumps(board.rows)  # flat, plain data
+
+
+def test_trade_offs_of_two_hosts_are_told_apart(tmp_path: Path) -> None:
+    folder = write_results(tmp_path, size=60)
+    assert {s.trade_offs_are for s in build(folder).page.sections} == {
+        "Best trade-offs: no other complete row scores higher and costs no more."
+    }
+    for host in folder.glob("runs/*/measurements/*/host.json"):
+        if host.parents[2].name < "8":
+            host.write_text(json.dumps({**json.loads(host.read_text()), "host_id": "other"}))
+    section = build(folder).page.sections[0]
+    assert "of each host by itself" in section.trade_offs_are
+    latency = next(fact.text for fact in section.trade_offs if fact.label == "p50, ms")
+    assert "host other" in latency and "host a1b2c3d4" in latency
 
 
 def test_the_page_carries_the_standings_and_their_notes(board: Any) -> None:

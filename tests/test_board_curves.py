@@ -115,11 +115,34 @@ def test_flat_rows_of_several_sizes_render_without_their_records(folder: Path) -
     assert {row["kind"] for row in picture.values} == {"measured"}
 
 
+def test_rows_of_several_training_sizes_are_told_apart(board: Board) -> None:
+    explorer = board.page.explorer
+    place = explorer.keys.index("train_budget")
+    assert {line[place].text for line in explorer.rows} == {"100", "400", "1,600"}
+    (control,) = [c for c in explorer.controls if c.key == "train_budget"]
+    assert (control.label, [value for value, _ in control.choices]) == (
+        "training size", ["1600", "400", "100"],
+    )  # fmt: skip
+    labels = [facts["label"] for facts in explorer.facts if facts["model"] == "minilm"]
+    assert labels[0] == "minilm, fine-tune, 1,600 examples"
+    assert len(set(labels)) == len(SIZES)
+
+
+def test_pictures_of_scores_are_of_the_largest_training_size(board: Board) -> None:
+    (scores, *_) = [p for p in pictures.of_board(board.page) if p.key.endswith("-scores")]
+    assert {row["train_budget"] for row in scores.values} == {1600}
+    assert len(scores.values) == len(MODELS)
+
+
 def test_every_tasks_resolution_stands_on_the_console(board: Board) -> None:
     text = printed(board)
     assert text.count("resolution: ") == len(TASKS)
     shown = next(f.text for f in board.page.sections[0].limits if f.label == "resolution")
     assert shown in text.replace("\n", " ")
+
+
+def test_the_console_says_what_intervals_of_one_seed_leave_out(board: Board) -> None:
+    assert "seeds: 1; intervals cover the uncertainty of the test set only" in printed(board)
 
 
 def test_the_board_says_where_it_leaves_the_comparison_over_tasks_out(

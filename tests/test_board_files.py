@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,12 +18,15 @@ import pytest
 from harness.boards import charts, pictures
 from harness.boards.assets import json_script
 from harness.boards.board import build, render
+from harness.boards.collect import KEYS
 from harness.boards.definition import Definition, load_definition
 from harness.boards.evidence import LIMITS
 from harness.boards.explorer import MAX_ROWS, shares
 from harness.boards.flat import page_of, read_rows, write_flat
+from harness.boards.predictions import slices
 from harness.boards.pull_request import render_pull_request
 from harness.boards.render_csv import render_csv
+from harness.boards.render_html import render_html
 from harness.boards.render_parquet import columns_to_csv, table_of
 from harness.errors import RequestError
 from tests.conftest import Harness
@@ -83,6 +89,13 @@ def test_the_speed_definition_puts_the_fastest_first_and_leaves_failures_out(
         ("sort_by: -scor\n", r"x\.yaml:1: sort_by: unknown column 'scor'; did you mean 'score'"),
         ("filters:\n  max_sise_mb: 3\n", r"x\.yaml:2: filters: unknown key 'max_sise_mb'"),
         ("filters: {max_size_mb: big}\n", r"x\.yaml:1: filters: 'max_size_mb' needs a number"),
+        ("filters: {max_model: 5}\n", r"x\.yaml:1: filters: 'max_model': model holds no numbers"),
+        ("filters: {min_runs: 1}\n", r"x\.yaml:1: filters: 'min_runs': runs holds no numbers"),
+        ("controls: [pareto]\n", r"x\.yaml:1: controls: 'pareto' holds lists"),
+        (
+            "board_columns: [model]\nsort_by: size_mb\n",
+            r"x\.yaml:2: sort_by: 'size_mb' is not among board_columns: model",
+        ),
         ("controls: [tsk]\n", r"x\.yaml:1: controls: unknown key 'tsk'; did you mean 'task'"),
     ],
 )
@@ -90,6 +103,21 @@ def test_a_wrong_entry_is_named_with_its_own_line(tmp_path: Path, text: str, mes
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(RequestError, match=message):
         load_definition(str(tmp_path / "x.yaml"))
+
+
+def test_every_key_of_a_row_can_be_a_column(results: Path) -> None:
+    board = build(results, Definition(board_columns=KEYS))
+    explorer = board.page.explorer
+    shown = [dict(zip(explorer.keys, line, strict=True)) for line in explorer.rows]
+    row, cells = board.rows[0], shown[0]
+    assert cells["accuracy"].text == f"{row['accuracy']:.3f}"
+    assert cells["host_id"].text == row["host_id"]
+    assert cells["tied_with_best"].text == "yes"
+    assert cells["runs"].text == " ".join(row["runs"])
+    assert cells["train_examples"].text == "2,000"
+    assert {"p_vs_best", "examples_available", "validation_score"} <= set(explorer.keys)
+    page = render_html(board.page, Definition(board_columns=KEYS))
+    assert "p vs best" in page
 
 
 def test_an_unknown_column_is_exit_status_2(
@@ -117,7 +145,7 @@ def test_every_picture_is_valid_by_altairs_schema() -> None:
 
     specs = [charts.cost_chart(cost) for cost in charts.COSTS]
     specs += [
-        charts.score_chart(),
+        charts.score_chart(pictures.MOST_BARS),
         charts.heat_map(["a"]),
         charts.learning_curves(["a"], [100, 400]),
     ]
@@ -140,6 +168,60 @@ def test_evidence_names_runs_host_and_errors(results: Path) -> None:
     assert ["host", "a1b2c3d4"] in by_title["Host"]["facts"]
     wrong = by_title["Examples that it got wrong"]
     assert len(wrong["rows"]) <= LIMITS["wrong"] and "text" not in wrong["head"]
+
+
+def test_errors_without_probabilities_are_said_to_come_by_their_loss(results: Path) -> None:
+    board = build(results)
+    notes = [
+        block["note"]
+        for blocks in board.evidence.rows.values()
+        for block in blocks
+        if block["title"].startswith("Examples that it got wrong") and "first" in block["note"]
+    ]
+    assert notes
+    assert all(note.endswith("the largest losses first") for note in notes)
+
+
+def test_a_property_of_many_values_shows_the_most_frequent_and_counts_the_rest() -> None:
+    intents = np.repeat([f"intent {i:02}" for i in range(77)], range(77, 0, -1)).astype(object)
+    ones = np.ones(len(intents))
+    frame = {
+        "id": intents, "cluster": np.arange(len(intents)).astype(str), "prediction": intents,
+        "score_num": ones, "score_den": ones, "target": intents, "slice_source": intents,
+    }  # fmt: skip
+    by_class, by_source = slices(frame, classes=77)
+    assert (by_class.name, by_source.name) == ("true class", "source")
+    assert [line[:2] for line in by_class.lines[:2]] == [("intent 00", 77), ("intent 01", 76)]
+    assert len(by_class.lines) == 30 and by_class.other_values == 47
+    assert by_class.other_examples == sum(range(1, 48))
+    # answers and tag sequences are no classes
+    assert [found.name for found in slices(frame, classes=0)] == ["source"]
+
+
+def test_runs_link_the_files_that_are_there_and_only_from_beside_the_records(
+    results: Path,
+) -> None:
+    def records(beside: bool) -> list[list[str]]:
+        board = build(results, beside=beside)
+        blocks = [block for found in board.evidence.rows.values() for block in found]
+        return [b["head"] + line for b in blocks if b["title"] == "Runs" for line in b["rows"]]
+
+    links = [line[-1] for line in records(beside=True)]
+    assert {link.rpartition("/")[2] for link in links} == {"metrics.json", "status.json", "-"}
+    assert all((results / link).is_file() for link in links if link != "-")
+    assert not any("runs/" in cell for line in records(beside=False) for cell in line)
+
+
+def test_the_page_says_what_it_leaves_out(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "is not in this page" not in render_html(build(results).page, Definition())
+    monkeypatch.setitem(LIMITS, "bytes", 20_000)
+    board = build(results)
+    page = render_html(board.page, Definition(), board.evidence)
+    assert f"Evidence of {board.evidence.left_out} rows is not in this page" in page
+    flat = page_of(flat_rows(2400, tasks=1), Definition(), "many")
+    plain = render_html(flat, Definition(), plain=True)
+    assert "(the first 40 of 600 fits)" in plain
+    assert "Score against latency is not drawn for more than 120 rows" in plain
 
 
 def test_evidence_shows_texts_only_where_they_are_brought(results: Path) -> None:
@@ -182,6 +264,34 @@ def test_flat_rows_read_back_from_every_format(results: Path, tmp_path: Path) ->
     (tmp_path / "no.csv").write_text("a,b\n1,2\n")
     with pytest.raises(RequestError, match="row_id, task, model, score missing"):
         read_rows(tmp_path / "no.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"score": ["high"]}, "column 'score' holds string, no numbers"),
+        ({"rank": ["first"]}, "column 'rank' holds string, no numbers"),
+        ({"task": [None]}, "column 'task' has empty cells"),
+        ({"runtime": [3.5]}, "column 'runtime' holds double, no text"),
+        ({"tied_with_best": [2]}, "column 'tied_with_best' holds int64, neither true nor false"),
+        ({"pareto": [[1]]}, "int64>, neither lists of text nor text"),
+    ],
+)
+def test_a_column_of_another_sort_is_named(
+    tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    row = {"row_id": ["1"], "task": ["t"], "model": ["m"], "score": [0.5]}
+    pq.write_table(pa.table(row), tmp_path / "good.parquet")
+    assert write_flat(read_rows(tmp_path / "good.parquet"), tmp_path, Definition(), "good")
+    pq.write_table(pa.table(row | change), tmp_path / "odd.parquet")
+    with pytest.raises(RequestError, match=re.escape(told)):
+        read_rows(tmp_path / "odd.parquet")
+
+
+def test_texts_of_a_csv_stay_texts_where_they_look_like_numbers(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("row_id,task,model,score,runs\n0012,7,8,0.5,0013\n")
+    facts = page_of(read_rows(tmp_path / "rows.csv"), Definition(), "digits").explorer.facts
+    assert (facts[0]["row_id"], facts[0]["task"]) == ("0012", "7")
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from harness.boards.rank import ranked
 from harness.errors import RequestError
 from harness.records.files import read_json, write_json
 from harness.stats.bootstrap import wilson
+from tests.conftest import Harness
 from tests.records import write_results
 
 
@@ -218,6 +219,68 @@ def test_half_a_predictions_file_is_damage(tmp_path: Path) -> None:
     row = find(ranked(collect(folder)), model="a")
     assert (row["status"], row["score"]) == ("damaged", None)
     assert row["reason"].startswith("predictions.parquet cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("runs/a-0/status.json", {"verdict": "fine"}, "status.json: status: Field required"),
+        ("runs/a-0/metrics.json", {"score": "good"}, "metrics.json: score: "),
+        ("runs/a-0/metrics.json", {"score": 0.98, "metrics": {"f1": "x"}}, "metrics.f1: "),
+        ("runs/a-0/metrics.json", {"score": 0.98, "metrics": {"confusion": [1]}}, "confusion.0: "),
+        ("runs/a-0/metrics.json", {"score": 0.98, "overlap": {"share": []}}, "overlap."),
+        ("runs/a-0/explain.json", {"comprehensiveness": 3}, "explain.json: comprehensiveness: "),
+        ("runs/a-0/measurements/h-0/timing.json", {"latency_p50_ms": "2"}, "latency_p50_ms: "),
+        ("runs/a-0/measurements/h-0/host.json", {"load": []}, "host.json: load"),
+        ("fits/a-0/fit.json", {"seconds": "long"}, "its fit: fit.json: seconds: "),
+        ("fits/a-0/status.json", {}, "its fit: status.json: status: Field required"),
+    ],
+)
+def test_a_file_that_holds_something_else_costs_its_run_only(
+    tmp_path: Path, file: str, content: dict[str, Any], told: str
+) -> None:
+    folder = one_task(tmp_path, {"a": [wrong_at(50, 0), wrong_at(50, 0)], "b": [wrong_at(50, 1)]})
+    write_json(folder / "runs/a-0/measurements/h-0/timing.json", {"latency_p50_ms": 2.0})
+    write_json(folder / file, content)
+    render(folder)
+    rows = json.loads((folder / "leaderboard.json").read_text())
+    a, b = find(rows, model="a"), find(rows, model="b")
+    assert (a["status"], a["score"]) == ("partial 1/2", 0.98)
+    assert "damaged" in a["reason"] and told in a["reason"]
+    assert (b["status"], b["rank"]) == ("ok", 1)
+
+
+def test_predictions_that_hold_no_numbers_are_damage(tmp_path: Path) -> None:
+    folder = one_task(tmp_path, {"a": [wrong_at(3)]})
+    texts = pa.table(
+        {name: ["1", "1", "1"] for name in ("id", "cluster", "score_num", "score_den")}
+    )
+    pq.write_table(texts, folder / "runs" / "a-0" / "predictions.parquet")
+    row = ranked(collect(folder))[0]
+    assert row["status"] == "damaged" and "holds no numbers in score_num" in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"rows": None}, "rows: "),
+        ({"rows": [{"row_id": "x", "row": {}, "runs": []}]}, "rows.0.row.model: "),
+        ({"tasks": ["t"]}, "tasks: "),
+        ({"models": {"a": "a model"}}, "models.a: "),
+        ({"leaderboard": ["default"]}, "leaderboard: "),
+        ({"schema_version": "two", "suite": 3}, "suite: "),
+    ],
+)
+def test_a_foreign_plan_is_one_clear_message(
+    harness: Harness, tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    folder = one_task(tmp_path / "results", {"a": [wrong_at(5)]})
+    plan = json.loads((folder / "plan.json").read_text())
+    (folder / "plan.json").write_text(json.dumps(plan | change))
+    answer = harness("board", "mini")
+    assert answer.status == 2
+    (line,) = answer.err.splitlines()
+    assert "plan.json: not the plan of a suite's records: " + told in line
 
 
 def test_ranked_by_another_metric_there_are_no_ties(results: Path) -> None:

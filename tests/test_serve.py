@@ -121,6 +121,16 @@ def test_names_are_text_in_the_index(results: Path) -> None:
     assert "<b>mini" not in text
 
 
+def test_a_foreign_neighbour_does_not_take_the_index_away(results: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    (folder / "leaderboard.html").write_text("theirs")
+    (folder / "plan.json").write_text('{"tasks": ["a"], "models": [1]}')
+    row = '{"rank": 1, "score": 0.5, "task": "a", "model": "m", "score_name": ["x"]}'
+    (folder / "leaderboard.json").write_text(f"[{row}]")
+    assert "foreign" in write_index(tmp_path).read_text()
+
+
 def test_a_taken_port_and_a_missing_folder_are_wrong_requests(harness: Harness, port: int) -> None:
     answer = harness("serve", "--results", "nowhere")
     assert answer.status == 2 and "no results folder" in answer.err

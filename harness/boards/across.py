@@ -2,12 +2,13 @@
 
 A system here is a fit (model x recipe x framework). Those with a complete result on every task
 are ranked among each other; any other is shown with its coverage, below, without a rank: a
-missing score is neither a zero nor a reason to leave somebody out.
+missing score is neither a zero nor a reason to leave somebody out. A task on which fewer than two
+fits are complete compares nothing: it is named and left out, else nobody would be ranked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from harness.boards import wording
 from harness.boards.columns import Cell, Header, fit_name
+from harness.boards.rank import SIGNIFICANCE
 from harness.boards.table import Table
 from harness.stats.across import (
     FEWEST_TASKS,
@@ -64,7 +66,8 @@ class Standing:
 
 @dataclass(frozen=True)
 class Critical:
-    """A critical-difference diagram's data: mean ranks within ``difference`` do not differ.
+    """A critical-difference diagram's data: mean ranks nearer than ``difference`` cannot be told
+    apart, which does not make them equal.
 
     ``p_values``: Nemenyi's, (systems, systems), in the order of the ranked standings.
     """
@@ -79,11 +82,13 @@ class Critical:
 class Across:
     """Systems over tasks. The ranked standings come first, by mean rank (Borda's order).
 
-    ``win_rates[i][j]``: share of tasks on which ranked system i scores higher than j, ties
-    counting half; None on the diagonal. ``critical`` is None where ``critical_reason`` says why.
+    ``tasks``: those that are compared, ``left_out`` those that are not. ``win_rates[i][j]``: share
+    of tasks on which ranked system i scores higher than j, ties counting half; None on the
+    diagonal. ``critical`` is None where ``critical_reason`` says why.
     """
 
     tasks: list[str]
+    left_out: list[str]
     standings: list[Standing]
     win_rates: list[list[float | None]]
     critical: Critical | None
@@ -103,12 +108,14 @@ def across_tasks(fits: Sequence[Flat], tasks: Sequence[str], rank_by: str = "sco
     groups: dict[SystemKey, dict[str, Flat]] = {}
     for row in fits:
         groups.setdefault((row["model"], row["recipe"], row["framework"]), {})[row["task"]] = row
-    standings = [_standing(group, tasks, rank_by) for group in groups.values()]
+    compared = _compared(groups.values(), tasks, rank_by)
+    left_out = [task for task in tasks if task not in compared]
+    standings = [_standing(group, compared, rank_by) for group in groups.values()]
     full = [line for line in standings if not line.gaps]
     rest = [line for line in standings if line.gaps]
     rest.sort(key=lambda line: (-line.complete, -sum(s is not None for s in line.scores)))
     if not full:
-        return Across(list(tasks), rest, [], None, "no fit is complete on every task")
+        return Across(compared, left_out, rest, [], None, "no fit is complete on every task")
     # rounded, so that two orders of summation do not break a tie
     scores = np.round(np.array([line.scores for line in full], float), 12)
     ranks = task_ranks(scores)
@@ -130,7 +137,23 @@ def across_tasks(fits: Sequence[Flat], tasks: Sequence[str], rank_by: str = "sco
     ]
     rates = [[_known(x) for x in line] for line in win_rates(scores[order])]
     critical, reason = _critical(ranks[order])
-    return Across(list(tasks), [*ranked, *rest], rates, critical, reason)
+    return Across(compared, left_out, [*ranked, *rest], rates, critical, reason)
+
+
+def _compared(
+    groups: Collection[Mapping[str, Flat]], tasks: Sequence[str], rank_by: str
+) -> list[str]:
+    """Tasks on which at least two systems are complete; all tasks where that leaves no two."""
+    found = [
+        task
+        for task in tasks
+        if sum(_is_complete(group.get(task), rank_by) for group in groups) >= 2
+    ]
+    return found if len(found) >= 2 else list(tasks)
+
+
+def _is_complete(row: Flat | None, rank_by: str) -> bool:
+    return row is not None and row["status"] == "ok" and row[rank_by] is not None
 
 
 def _standing(group: Mapping[str, Flat], tasks: Sequence[str], rank_by: str) -> Standing:
@@ -138,7 +161,7 @@ def _standing(group: Mapping[str, Flat], tasks: Sequence[str], rank_by: str) -> 
     gaps = [
         Gap(task, row["status"] if row else "not planned", (row["reason"] if row else "") or "")
         for task, row in zip(tasks, rows, strict=True)
-        if row is None or row["status"] != "ok" or row[rank_by] is None
+        if not _is_complete(row, rank_by)
     ]
     return Standing(
         row=next(iter(group.values())),
@@ -157,6 +180,11 @@ def _critical(ranks: np.ndarray) -> tuple[Critical | None, str]:
     test = friedman(ranks)
     if not np.isfinite(test.p_value):
         return None, "every task ties all fits"
+    if test.p_value > SIGNIFICANCE:
+        return None, (
+            f"not asked for, as Friedman's test does not reject that all rank alike "
+            f"({wording.p_value(test.p_value)})"
+        )
     critical = Critical(
         friedman_f=test.statistic,
         friedman_p=test.p_value,
@@ -222,24 +250,31 @@ def _place(line: Standing, task: int) -> Cell:
     return Cell(f"{rank:.0f}" if rank == int(rank) else f"{rank:.1f}", rank)
 
 
-def across_sentences(found: Across, names: Mapping[str, str]) -> list[str]:
+def across_sentences(
+    found: Across, names: Mapping[str, str], task_names: Mapping[str, str]
+) -> list[str]:
     """What the standings let one say, a sentence each."""
     ranked = found.ranked
     if not ranked:
         return ["No fit is complete on every task, so none is ranked over all of them."]
-    says = [
+    says = []
+    if found.left_out:
+        left_out = wording.listed([task_names[task] for task in found.left_out])
+        says.append(f"Left out, as fewer than two fits are complete there: {left_out}.")
+    says.append(
         f"{len(ranked)} of {len(found.standings)} fits are complete on all {len(found.tasks)} "
         "tasks and ranked among each other"
         + ("; the others are shown with what they have." if len(ranked) < len(found.standings)
            else ".")
-    ]  # fmt: skip
+    )  # fmt: skip
     if found.critical is None:
         says.append(f"Critical difference: {found.critical_reason}.")
         return says
     test = found.critical
     says.append(
         f"Friedman's test that all rank alike: {wording.p_value(test.friedman_p)}. Mean ranks "
-        f"closer than {test.difference:.2f} do not differ (Nemenyi's critical difference at 5%)."
+        f"closer than {test.difference:.2f} cannot be told apart (Nemenyi's critical difference "
+        "at 5%)."
     )
     best = ranked[0]
     near = [fit_name(line.row, names) for line in ranked[1:]

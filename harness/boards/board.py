@@ -56,11 +56,16 @@ class Board:
 
 
 def build(
-    results_folder: Path, definition: Definition | None = None, texts: Texts | None = None
+    results_folder: Path,
+    definition: Definition | None = None,
+    texts: Texts | None = None,
+    *,
+    beside: bool = True,
 ) -> Board:
     """``results/<suite>`` as a board, nothing written. `RequestError` where there is no plan.
 
-    ``texts``: of examples, to show beside errors; the records hold none.
+    ``texts``: of examples, to show beside errors; the records hold none. ``beside``: False for a
+    page that is written elsewhere, from where no link would lead to the records.
     """
     definition = definition or load_definition()
     records = collect(results_folder)
@@ -70,7 +75,7 @@ def build(
     return Board(
         rows=rows,
         page=page,
-        evidence=gather(results_folder, records, row_ids, texts),
+        evidence=gather(results_folder, records, row_ids, texts, beside=beside),
         pairs=Pairs(records.rows),
         console=Console(results_folder, any(len(row.hosts) > 1 for row in records.rows)),
     )

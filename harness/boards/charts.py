@@ -19,6 +19,7 @@ _TOOLTIP = [
     {"field": "label", "title": "fit"},
     {"field": "runtime", "title": "runtime"},
     {"field": "device", "title": "device"},
+    {"field": "host_id", "title": "host"},
     {"field": "dtype", "title": "dtype"},
     {"field": "rank", "title": "rank"},
     {"field": "score", "title": "score", "format": ".3f"},
@@ -29,10 +30,14 @@ _SCORE_AXIS = {"type": "quantitative", "scale": {"zero": False}, "title": "score
 
 
 def cost_chart(cost: str) -> Spec:
-    """Score against a cost (a key of `COSTS`), intervals as bars, the Pareto front as a line.
+    """Score against a cost (a key of `COSTS`), intervals as bars, Pareto fronts as lines.
 
-    The front: rows that nothing cheaper beats. Rows of one task, as in ``Explorer.facts``.
+    Rows of one task, as in ``Explorer.facts``. Fronts follow `harness.boards.fronts`: of complete
+    rows, one for each host and training size. Models that only guess count in them and are not
+    drawn: they would squeeze all others into a corner.
     """
+    drawn = {"filter": "!datum.guesses"}
+    rivals = ["host_id", "train_budget"]
     x = {
         "field": cost,
         "type": "quantitative",
@@ -44,8 +49,10 @@ def cost_chart(cost: str) -> Spec:
     tooltip = [*_TOOLTIP, {"field": cost, "title": COSTS[cost], "format": ".3~r"}]
     front = {
         "transform": [
+            {"filter": "datum.status === 'ok'"},
             {
                 "window": [{"op": "max", "field": "score", "as": "best"}],
+                "groupby": rivals,
                 "sort": [
                     {"field": cost, "order": "ascending"},
                     {"field": "score", "order": "descending"},
@@ -54,24 +61,29 @@ def cost_chart(cost: str) -> Spec:
             },
             {
                 "window": [{"op": "lag", "field": "best", "as": "before"}],
+                "groupby": rivals,
                 "sort": [
                     {"field": cost, "order": "ascending"},
                     {"field": "score", "order": "descending"},
                 ],
             },
             {"filter": "datum.before === null || datum.score > datum.before"},
+            drawn,
         ],
         "mark": {"type": "line", "interpolate": "step-after", "strokeDash": [5, 4]},
-        "encoding": {"x": x, "y": y},
-    }
+        "encoding": {
+            "x": x, "y": y, "detail": [{"field": key, "type": "nominal"} for key in rivals],
+        },
+    }  # fmt: skip
     bars = {
-        "transform": [{"filter": "isValid(datum.score_low) && isValid(datum.score_high)"}],
+        "transform": [drawn, {"filter": "isValid(datum.score_low) && isValid(datum.score_high)"}],
         "mark": {"type": "rule", "opacity": 0.45},
         "encoding": {
             "x": x, "y": {"field": "score_low", **_SCORE_AXIS}, "y2": {"field": "score_high"},
         },
     }  # fmt: skip
     points = {
+        "transform": [drawn],
         "mark": {"type": "point", "filled": True, "size": 90, "cursor": "pointer"},
         "encoding": {
             "x": x,
@@ -82,12 +94,12 @@ def cost_chart(cost: str) -> Spec:
         },
     }
     ranks = {
-        "transform": [{"filter": "isValid(datum.rank)"}],
+        "transform": [drawn, {"filter": "isValid(datum.rank)"}],
         "mark": {"type": "text", "align": "left", "dx": 8, "dy": -7, "fontSize": 11},
         "encoding": {"x": x, "y": y, "text": {"field": "rank"}},
     }
     return {
-        **_frame(f"Score against {COSTS[cost]}; the dashed line: nothing cheaper beats it"),
+        **_frame(f"Score against {COSTS[cost]}; a dashed line: nothing cheaper beats it"),
         "height": 340,
         "transform": [
             {"filter": f"isValid(datum.score) && isValid(datum['{cost}']) && datum['{cost}'] > 0"}
@@ -96,7 +108,7 @@ def cost_chart(cost: str) -> Spec:
     }
 
 
-def score_chart(limit: int = 40) -> Spec:
+def score_chart(limit: int) -> Spec:
     """Scores of a task's fits with their 95% intervals, best above; the first ``limit`` of them."""
     y = {"field": "label", "type": "nominal", "sort": None, "title": None,
          "axis": {"labelLimit": 320}}  # fmt: skip

@@ -14,20 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from harness.boards import model_facts
+from harness.boards import model_facts, shapes
 from harness.boards.outcomes import Damaged, Outcomes, read_outcomes, stack
+from harness.boards.shapes import METRICS
 from harness.errors import RequestError
 from harness.records.files import SCHEMA_VERSION, read_json
 from harness.records.store import EXPLAIN_FILE
 from harness.stats.launches import launch_interval
 from harness.stats.seeds import score_interval
-
-#: Metrics that a row shows, mean over its seeds; which of them exist depends on the task type
-METRICS = (
-    "accuracy", "precision_macro", "recall_macro", "f1_macro", "top5_accuracy",
-    "precision_entity", "recall_entity", "f1_entity",
-    "exact_match", "f1", "has_answer_f1", "no_answer_f1",
-)  # fmt: skip
 
 #: The keys of a row, in the order of ``leaderboard.json`` and ``leaderboard.csv``
 KEYS = (
@@ -54,6 +48,19 @@ KEYS = (
     "faithfulness_aopc", "faithfulness_aopc_random", "faithfulness_shown",
     "schema_version",
 )  # fmt: skip
+
+#: What the keys of a row hold: lists, yes or no, texts; all others hold numbers
+LISTS = frozenset({"runs", "pareto"})
+FLAGS = frozenset({"tied_with_best", "steady", "faithfulness_shown"})
+TEXTS = frozenset(
+    {
+        "row_id", "suite", "model", "task", "recipe", "framework", "runtime", "device", "dtype",
+        "fit_dtype", "status", "host_id", "score_name", "score_basis", "energy_basis",
+        "weights_licence", "data_licence", "reason", "timing_verdict",
+        "task_type", "model_kind", "model_name",
+    }
+)  # fmt: skip
+NUMBERS = frozenset(KEYS) - LISTS - FLAGS - TEXTS
 
 #: Largest difference between metrics.json's score and the one that predictions.parquet yields
 SCORE_TOLERANCE = 1e-6
@@ -113,24 +120,45 @@ class Records:
     hosts: Mapping[str, Mapping[str, Any]]
 
 
-def collect(results_folder: Path, near: str | None = None) -> Records:
-    """Everything a board needs of ``results/<suite>``; `RequestError` where there is no plan.
+@dataclass(frozen=True)
+class _Fit:
+    """A fit's record; of a damaged one, only what is wrong with it."""
 
-    ``near``: a host_id whose timings come first; without it, or of rows that it did not time,
-    those of the host that timed a row most.
-    """
-    plan = read_json(results_folder / "plan.json")
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    status: Mapping[str, Any] = field(default_factory=dict)
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    damage: str = ""
+
+
+def read_plan(results_folder: Path) -> dict[str, Any]:
+    """``plan.json`` of a suite's records; `RequestError` where it is missing, newer or foreign."""
+    path = results_folder / "plan.json"
+    plan = read_json(path)
     if plan is None:
         raise RequestError(
             f"no records in {results_folder}: plan.json is missing or damaged; "
             "run the suite first (harness run SUITE)"
         )
-    if plan.get("schema_version", SCHEMA_VERSION) > SCHEMA_VERSION:
+    version = plan.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
         raise RequestError(
-            f"{results_folder / 'plan.json'}: schema_version {plan['schema_version']} is newer "
-            f"than this program reads ({SCHEMA_VERSION}); upgrade it"
+            f"{path}: schema_version {version} is newer than this program reads "
+            f"({SCHEMA_VERSION}); upgrade it"
         )
-    fits: dict[str, dict[str, Any]] = {}
+    if wrong := shapes.fault(shapes.Plan, plan):
+        raise RequestError(f"{path}: not the plan of a suite's records: {wrong}")
+    return plan
+
+
+def collect(results_folder: Path, near: str | None = None) -> Records:
+    """Everything a board needs of ``results/<suite>``; `RequestError` as `read_plan` raises it.
+
+    ``near``: a host_id whose timings come first; without it, or of rows that it did not time,
+    those of the host that timed a row most.
+    """
+    plan = read_plan(results_folder)
+    fits: dict[str, _Fit] = {}
     rows = []
     for entry in plan["rows"]:
         runs = tuple(_read_run(results_folder, planned, fits) for planned in entry["runs"])
@@ -138,50 +166,71 @@ def collect(results_folder: Path, near: str | None = None) -> Records:
     return Records(plan, tuple(rows), _hosts(rows))
 
 
-def _read_run(folder: Path, planned: Mapping[str, Any], fits: dict[str, dict[str, Any]]) -> Run:
+def _read_run(folder: Path, planned: Mapping[str, Any], fits: dict[str, _Fit]) -> Run:
     run_id, fit_id = planned["run_id"], planned["fit_id"]
     if fit_id not in fits:
-        place = folder / "fits" / fit_id
-        fits[fit_id] = {
-            "spec": read_json(place / "spec.json") or {},
-            "status": read_json(place / "status.json"),
-            "fit": read_json(place / "fit.json") or {},
-            "facts": read_json(place / "facts.json") or {},
-        }
+        fits[fit_id] = _read_fit(folder / "fits" / fit_id)
     fit = fits[fit_id]
-    facts: dict[str, Any] = {
+    known: dict[str, Any] = {
         "run_id": run_id, "fit_id": fit_id, "seed": planned["seed"],
-        "fit_spec": fit["spec"], "fit": fit["fit"], "facts": fit["facts"],
+        "fit_spec": fit.spec, "fit": fit.fit, "facts": fit.facts,
     }  # fmt: skip
+    if fit.damage:
+        return Run(**known, status="damaged", reason=f"its fit: {fit.damage}")
     place = folder / "runs" / run_id
-    status = read_json(place / "status.json")
-    if status is None:
-        fit_status = fit["status"] or {}
-        if fit_status.get("status", "ok") != "ok":
-            reason = f"its fit: {fit_status.get('reason') or 'no reason recorded'}"
-            return Run(**facts, status=fit_status["status"], reason=reason)
-        return Run(**facts, status="missing", reason="not run yet")
-    if status["status"] != "ok":
-        reason = status.get("reason") or "no reason recorded"
-        return Run(**facts, status=status["status"], reason=reason)
     try:
-        metrics = read_json(place / "metrics.json")
-        if metrics is None:
-            raise Damaged("metrics.json cannot be read")
-        outcomes = read_outcomes(place / "predictions.parquet")
-        _check_score(metrics, outcomes)
+        status = _read(shapes.Status, place / "status.json")
+        if not status:
+            if fit.status.get("status", "ok") != "ok":
+                reason = f"its fit: {fit.status.get('reason') or 'no reason recorded'}"
+                return Run(**known, status=fit.status["status"], reason=reason)
+            return Run(**known, status="missing", reason="not run yet")
+        if status["status"] != "ok":
+            reason = status.get("reason") or "no reason recorded"
+            return Run(**known, status=status["status"], reason=reason)
+        return Run(**known, status="ok", **_read_results(place))
     except Damaged as damage:
-        return Run(**facts, status="damaged", reason=str(damage))
+        return Run(**known, status="damaged", reason=str(damage))
+
+
+def _read_fit(place: Path) -> _Fit:
+    try:
+        return _Fit(
+            _read(shapes.FitSpec, place / "spec.json"),
+            _read(shapes.Status, place / "status.json"),
+            _read(shapes.Fit, place / "fit.json"),
+            _read(shapes.Facts, place / "facts.json"),
+        )
+    except Damaged as damage:
+        return _Fit(damage=str(damage))
+
+
+def _read_results(place: Path) -> dict[str, Any]:
+    """What a run that claims to be complete has brought; `Damaged` where that cannot be."""
+    metrics = _read(shapes.Metrics, place / "metrics.json")
+    if not metrics:
+        raise Damaged("metrics.json cannot be read")
+    outcomes = read_outcomes(place / "predictions.parquet")
+    _check_score(metrics, outcomes)
     measurements = tuple(
-        (timing, read_json(m / "host.json") or {})
-        for m in sorted((place / "measurements").glob("*-*"))
-        if (timing := read_json(m / "timing.json")) is not None
+        (timing, _read(shapes.Host, measured / "host.json"))
+        for measured in sorted((place / "measurements").glob("*-*"))
+        if (timing := _read(shapes.Timing, measured / "timing.json"))
     )
-    explained = read_json(place / EXPLAIN_FILE) or {}
-    return Run(
-        **facts, status="ok", metrics=metrics, outcomes=outcomes, measurements=measurements,
-        explained=explained,
-    )  # fmt: skip
+    return {
+        "metrics": metrics, "outcomes": outcomes, "measurements": measurements,
+        "explained": _read(shapes.Explained, place / EXPLAIN_FILE),
+    }  # fmt: skip
+
+
+def _read(shape: type[shapes.Shape], path: Path) -> dict[str, Any]:
+    """A file of a record, {} where there is none; `Damaged` where it holds something else."""
+    value = read_json(path)
+    if value is None:
+        return {}
+    if wrong := shapes.fault(shape, value):
+        raise Damaged(f"{path.name}: {wrong}")
+    return value
 
 
 def _check_score(metrics: Mapping[str, Any], outcomes: Outcomes) -> None:

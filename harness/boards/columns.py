@@ -1,4 +1,7 @@
-"""The columns that a leaderboard may show: a definition names them, a new one is one entry here."""
+"""The columns that a leaderboard may show, by the names that a definition gives them.
+
+Every key of a row is one; those that need a unit, an interval or a sentence have an entry here.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.boards import wording
+from harness.boards.collect import FLAGS, KEYS, LISTS, METRICS, NUMBERS
 from harness.boards.wording import NOTHING
 from harness.printable import framework_aside
 
@@ -65,6 +69,12 @@ def fit_name(row: Flat, names: Mapping[str, str]) -> str:
     """The model, its recipe, and its framework where that is not what one would assume."""
     recipe = "" if row["recipe"] == "baseline" else f", {row['recipe']}"
     return f"{model_name(row, names)}{recipe}{framework_aside(row['framework'])}"
+
+
+def sized_name(row: Flat, names: Mapping[str, str]) -> str:
+    """A fit's name, with its training size where the task has several."""
+    size = row.get("train_budget")
+    return fit_name(row, names) + (f", {size:,} examples" if size else "")
 
 
 def _task(row: Flat, names: Mapping[str, str]) -> Cell:
@@ -133,6 +143,10 @@ def _delta(row: Flat, names: Mapping[str, str]) -> Cell:
     return Cell(text, row["score_delta"])
 
 
+def _whole(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:,.0f}"
+
+
 def _size(value: float | None) -> str:
     return "<0.01" if value is not None and value < 0.01 else wording.significant(value)
 
@@ -151,6 +165,11 @@ def _parity(row: Flat, names: Mapping[str, str]) -> Cell:
 
 COLUMNS: dict[str, Column] = {
     "task": Column("task", "the data set", _task, numeric=False),
+    "train_budget": Column(
+        "training size",
+        "training examples at most, where a task is learned from several numbers of them",
+        _number("train_budget", _whole),
+    ),
     "rank": Column("rank", "by score, among complete fits of the task", _rank),
     "model": Column("model", "the pretrained model or baseline", _model, numeric=False),
     "recipe": Column("recipe", "how it was adapted", _text("recipe"), numeric=False),
@@ -278,7 +297,8 @@ COLUMNS: dict[str, Column] = {
     ),
     "pareto": Column(
         "on the front of score and",
-        "no other row of the task scores higher at less latency, size, memory, fit time or energy",
+        "no other complete row of the task, of the same host and training size, scores higher at "
+        "no more latency, size, memory, fit time or energy",
         _pareto,
         numeric=False,
         spare=True,
@@ -290,3 +310,36 @@ COLUMNS: dict[str, Column] = {
         spare=True,
     ),
 }
+
+
+def _recorded(key: str) -> Column:
+    """A key of a row that has no entry above, as it stands in ``leaderboard.json``."""
+    head = wording.metric_name(key)
+    cell = _text(key)
+    if key in METRICS:
+        cell = _number(key, wording.score)
+    elif key == "p_vs_best":
+        cell = _number(key, lambda p: NOTHING if p is None else wording.p_value(p))
+    elif key in NUMBERS:
+        cell = _number(key, wording.figure)
+    elif key in FLAGS:
+        cell = _flag(key)
+    elif key in LISTS:
+        cell = _list(key)
+    return Column(head, f"{key} of leaderboard.json", cell, numeric=key in NUMBERS, spare=True)
+
+
+def _flag(key: str) -> Callable[[Flat, Mapping[str, str]], Cell]:
+    words = {None: NOTHING, True: "yes", False: "no"}
+    return lambda row, names: Cell(words[row[key]], words[row[key]])
+
+
+def _list(key: str) -> Callable[[Flat, Mapping[str, str]], Cell]:
+    def cell(row: Flat, names: Mapping[str, str]) -> Cell:
+        text = wording.clean(" ".join(row[key] or ()) or NOTHING)
+        return Cell(text, text)
+
+    return cell
+
+
+COLUMNS |= {key: _recorded(key) for key in KEYS if key not in COLUMNS}

@@ -11,9 +11,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
-from harness.boards.collect import KEYS
+from harness.boards.collect import KEYS, LISTS, NUMBERS
 from harness.boards.columns import COLUMNS
 from harness.boards.rank import RANKABLE
 from harness.errors import RequestError
@@ -44,10 +51,11 @@ class Definition(BaseModel):
         min_length=1,
     )  # fmt: skip
     board_columns: tuple[str, ...] = Field(
-        default=("task", "rank", "model", "recipe", "framework", "runtime", "device", "dtype",
-         "score", "behind_best", "tied", "score_delta", "agreement", "latency_p50_ms",
-         "latency_p90_ms", "latency_p99_ms", "throughput_per_s", "size_mb", "peak_memory_mb",
-         "energy_j_per_1000", "fit_seconds", "params", "train_gap", "seeds", "status"),
+        default=("task", "train_budget", "rank", "model", "recipe", "framework", "runtime",
+         "device", "dtype", "score", "behind_best", "tied", "score_delta", "agreement",
+         "latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "throughput_per_s", "size_mb",
+         "peak_memory_mb", "energy_j_per_1000", "fit_seconds", "params", "train_gap", "seeds",
+         "status"),
         min_length=1,
         description="of the HTML page's table, one line a row; readers choose among them",
     )  # fmt: skip
@@ -57,8 +65,8 @@ class Definition(BaseModel):
         description="those of board_columns that are not shown until a reader chooses them",
     )  # fmt: skip
     controls: tuple[str, ...] = Field(
-        default=("task", "recipe", "framework", "runtime", "device", "max_size_mb",
-         "max_latency_p50_ms"),
+        default=("task", "train_budget", "recipe", "framework", "runtime", "device",
+         "max_size_mb", "max_latency_p50_ms"),
         description="what readers may filter by: a key of leaderboard.json, or max_KEY or min_KEY",
     )  # fmt: skip
     sort_by: str = Field(
@@ -83,16 +91,22 @@ class Definition(BaseModel):
 
     @field_validator("sort_by")
     @classmethod
-    def _known_order(cls, name: str) -> str:
-        if name.removeprefix("-") not in COLUMNS:
-            raise ValueError(_unknown("column", name.removeprefix("-"), tuple(COLUMNS)))
+    def _known_order(cls, name: str, info: ValidationInfo) -> str:
+        column = name.removeprefix("-")
+        if column not in COLUMNS:
+            raise ValueError(_unknown("column", column, tuple(COLUMNS)))
+        shown = info.data.get("board_columns", (column,))
+        if column not in shown and name != cls.model_fields["sort_by"].default:
+            raise ValueError(f"{column!r} is not among board_columns: {', '.join(shown)}")
         return name
 
     @field_validator("controls")
     @classmethod
     def _known_controls(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            _known_key(name)
+            key, _ = _known_key(name)
+            if key in LISTS:
+                raise ValueError(f"{name!r} holds lists, which readers cannot choose among")
         return names
 
     @field_validator("filters")
@@ -124,6 +138,8 @@ def _known_key(name: str) -> tuple[str, str]:
     key, bound = bound_of(name)
     if key not in KEYS:
         raise ValueError(_unknown("key", name, KEYS))
+    if bound and key not in NUMBERS:
+        raise ValueError(f"{name!r}: {key} holds no numbers, so it has no bound")
     return key, bound
 
 

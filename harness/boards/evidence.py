@@ -31,17 +31,25 @@ Texts = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Evidence:
-    """``rows``: row_id to blocks; ``left_out``: how many rows' evidence did not fit the page."""
+    """``rows``: row_id to blocks; ``left_out``: how many rows' evidence did not fit the page;
+    ``recorded``: False for rows that came without records."""
 
     rows: dict[str, list[Block]]
     left_out: int
+    recorded: bool = True
 
 
 def gather(
-    folder: Path, records: Records, row_ids: Sequence[str], texts: Texts | None = None
+    folder: Path,
+    records: Records,
+    row_ids: Sequence[str],
+    texts: Texts | None = None,
+    *,
+    beside: bool = True,
 ) -> Evidence:
     """Evidence of rows in the given order, as far as the page's bytes reach.
 
+    ``beside``: whether the page will lie beside the records, so that it can link them.
     A block is ``{"title", "facts": [[label, text], ...]}`` or ``{"title", "head", "rows"}`` (a
     table of strings, perhaps with ``note`` and ``shade``: 0 to 1 a cell).
     """
@@ -52,7 +60,7 @@ def gather(
         row = by_id.get(row_id)
         if row is None:
             continue
-        blocks = of_row(folder, records, row, (texts or {}).get(row.flat["task"]))
+        blocks = of_row(folder, records, row, (texts or {}).get(row.flat["task"]), beside=beside)
         spent += len(json.dumps(blocks, ensure_ascii=False).encode())
         if spent > LIMITS["bytes"]:
             return Evidence(found, len(row_ids) - number)
@@ -61,10 +69,21 @@ def gather(
 
 
 def of_row(
-    folder: Path, records: Records, row: Row, texts: Mapping[str, str] | None = None
+    folder: Path,
+    records: Records,
+    row: Row,
+    texts: Mapping[str, str] | None = None,
+    *,
+    beside: bool = True,
 ) -> list[Block]:
     """All blocks of one row; scores by class, errors and slices are those of its first good run."""
-    blocks = [_runs(row), _training(row), *_epochs(row), *_launches(row), _host(records, row)]
+    blocks = [
+        _runs(folder if beside else None, row),
+        _training(row),
+        *_epochs(row),
+        *_launches(row),
+        _host(records, row),
+    ]
     first = next(iter(row.ok), None)
     if first is not None:
         which = "" if len(row.runs) == 1 else f" (seed {first.seed})"
@@ -78,14 +97,18 @@ def of_row(
     return [block for block in blocks if block.get("facts") or block.get("rows")]
 
 
-def _runs(row: Row) -> Block:
-    head = ["seed", "run", "fit", "status", "score", "record"]
+def _runs(folder: Path | None, row: Row) -> Block:
+    """The row's runs, each with the file of its record that says most: the page links it."""
+    head = ["seed", "run", "fit", "status", "score", *(["record"] if folder else [])]
     lines = []
     for run in row.runs:
         status = run.status + (f": {wording.clean(run.reason)}" if run.reason else "")
-        record = f"runs/{run.run_id}/" if run.status not in ("missing",) else wording.NOTHING
         score = wording.score(run.metrics.get("score"))
-        lines.append([str(run.seed), run.run_id, run.fit_id, status, score, record])
+        line = [str(run.seed), run.run_id, run.fit_id, status, score]
+        if folder:
+            files = (f"runs/{run.run_id}/{name}.json" for name in ("metrics", "status"))
+            line.append(next((f for f in files if (folder / f).is_file()), wording.NOTHING))
+        lines.append(line)
     note = f"harness show {row.flat['row_id']} prints them whole."
     return {"title": "Runs", "head": head, "rows": lines, "note": note}
 
@@ -264,7 +287,8 @@ def _calibration(frame: Mapping[str, Any], which: str) -> list[Block]:
 def _slices(frame: Mapping[str, Any], run: Run, which: str) -> list[Block]:
     unit = run.metrics.get("input_length_unit") or "tokens"
     blocks = []
-    for name, rows in slices(frame).items():
+    for found in slices(frame, len(run.fit.get("labels") or [])):
+        name = found.name
         noun = f"input length, {unit}" if name == "input_length" else name.replace("_", " ")
         lines = [
             [
@@ -273,10 +297,16 @@ def _slices(frame: Mapping[str, Any], run: Run, which: str) -> list[Block]:
                 wording.score(score),
                 wording.interval(low, high) or wording.NOTHING,
             ]
-            for part, n, score, low, high in rows[: LIMITS["classes"]]
+            for part, n, score, low, high in found.lines
         ]
+        note = ""
+        if found.other_values:
+            note = (
+                f"the {len(lines)} most frequent values; {found.other_values:,} others have "
+                f"{found.other_examples:,} examples"
+            )
         head = [noun, "examples", "score", "95% interval"]
-        blocks.append(_table(f"Score by {noun}{which}", head, lines, ""))
+        blocks.append(_table(f"Score by {noun}{which}", head, lines, note))
     return blocks
 
 
@@ -289,13 +319,15 @@ def _wrong(frame: Mapping[str, Any], which: str, texts: Mapping[str, str] | None
         if texts is not None:
             line.append(_cut(texts.get(example, "not found in the local data"), LIMITS["text"]))
         lines.append(line)
-    if all(line[3] == wording.NOTHING for line in lines):
+    sure = any(said is not None for *_, said in found)
+    if not sure:
         head.pop(3)
         for line in lines:
             line.pop(3)
     note = f"{total:,} examples do not have the full score"
     if len(lines) < total:
-        note += f"; these are {len(lines)} of them, the surest errors first"
+        first = "the surest errors" if sure else "the largest losses"
+        note += f"; these are {len(lines)} of them, {first} first"
     return [_table(f"Examples that it got wrong{which}", head, lines, note)]
 
 

@@ -1,4 +1,4 @@
-"""Texts of test examples, from the data that a suite names: for `harness board --with-examples`.
+"""Texts of test examples, from the data that a plan names: for `harness board --with-examples`.
 
 Read from the cache or from `path:` files of this machine; they go into the page of whoever asks,
 never into records.
@@ -6,47 +6,61 @@ never into records.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from harness.errors import RequestError
+from harness.suite import TaskEntry
 
 
-def read_texts(plan: Mapping[str, Any], suite: str) -> dict[str, dict[str, str]]:
-    """Task id to texts by example id, of the tasks that the plan and the suite share."""
+def read_texts(plan: Mapping[str, Any], folder: Path) -> dict[str, dict[str, str]]:
+    """Task id to texts by example id, of the plan's tasks; ``folder``: where its records lie."""
     from harness.sources import default_cache
     from harness.stages.prepare import read_task
-    from harness.suite import load_suite
 
-    try:
-        loaded = load_suite(_suite_of(plan, suite))
-    except RequestError as error:
-        raise RequestError(
-            f"--with-examples reads the data that suite {suite!r} names, and the suite is not "
-            f"here: {error}"
-        ) from None
+    entries, base = _entries(plan, folder)
     found = {}
-    for task in loaded.suite.tasks:
-        if task.id in plan.get("tasks", {}):
-            examples = read_task(task, default_cache(), loaded.path.resolve().parent).splits["test"]
-            found[task.id] = {
-                example: " | ".join(
-                    _text(values[i])
-                    for name, values in examples.fields.items()
-                    if name not in ("label", "tags", "image", "answers")
-                    and not name.startswith("slice_")
-                )
-                for i, example in enumerate(examples.ids)
-            }
+    for entry in entries:
+        examples = read_task(entry, default_cache(), base).splits["test"]
+        found[entry.id] = {
+            example: " | ".join(
+                _text(values[i])
+                for name, values in examples.fields.items()
+                if name not in ("label", "tags", "image", "answers")
+                and not name.startswith("slice_")
+            )
+            for i, example in enumerate(examples.ids)
+        }
     return found
 
 
-def _suite_of(plan: Mapping[str, Any], suite: str) -> str:
-    """The suite file that the records were made by, where the command names one."""
-    for word in str(plan.get("command") or "").split():
-        if word.endswith((".yaml", ".yml")):
-            return word
-    return suite
+def _entries(plan: Mapping[str, Any], folder: Path) -> tuple[list[TaskEntry], Path]:
+    """The plan's tasks with their data as they were run, and the folder that `path:` starts from.
+
+    Older plans do not hold them: there, those of the suite of that name.
+    """
+    if plan.get("data"):
+        try:
+            dumped = [json.dumps(entry) for entry in plan["data"].values()]
+            return [TaskEntry.model_validate_json(text) for text in dumped], folder
+        except ValidationError as error:
+            what = error.errors(include_url=False)[0]["msg"]
+            raise RequestError(f"{folder / 'plan.json'}: not a task's data: {what}") from None
+    from harness.suite import load_suite
+
+    try:
+        loaded = load_suite(plan["suite"])
+    except RequestError as error:
+        raise RequestError(
+            "--with-examples: these records are older than plans that name their data, and the "
+            f"suite is not here: {error}"
+        ) from None
+    tasks = [task for task in loaded.suite.tasks if task.id in plan["tasks"]]
+    return tasks, loaded.path.resolve().parent
 
 
 def _text(value: Any) -> str:

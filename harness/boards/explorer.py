@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.boards import wording
-from harness.boards.columns import COLUMNS, Cell, Header, fit_name
+from harness.boards.columns import COLUMNS, Cell, Header, sized_name
 from harness.boards.definition import Definition, bound_of
 
 Flat = Mapping[str, Any]
@@ -25,8 +25,9 @@ COSTS = {
 }
 
 _FACTS = (
-    "row_id", "task", "model", "recipe", "framework", "runtime", "device", "dtype", "status",
-    "rank", "tied_with_best", "score_name", "score", "score_low", "score_high", *COSTS,
+    "row_id", "task", "train_budget", "model", "recipe", "framework", "runtime", "device", "dtype",
+    "host_id", "status", "rank", "tied_with_best", "score_name", "score", "score_low", "score_high",
+    *COSTS,
 )  # fmt: skip
 
 
@@ -133,7 +134,7 @@ def _facts(
     for name in definition.controls:
         key, _ = bound_of(name)
         found[key] = row.get(key)
-    label = fit_name(row, names)
+    label = sized_name(row, names)
     return found | {"label": label, "guesses": row["model"] in guessing}
 
 
@@ -145,7 +146,7 @@ def _controls(
     for name in definition.controls:
         key, bound = bound_of(name)
         values = list(dict.fromkeys(row[key] for row in rows if row[key] is not None))
-        head = COLUMNS[key].header if key in COLUMNS else key.replace("_", " ")
+        head = COLUMNS[key].header
         if bound:
             head = "score" if key == "score" else head
             if values:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.boards.collect import KEYS, Records
+from harness.boards.collect import FLAGS, KEYS, LISTS, NUMBERS, TEXTS, Records
 from harness.boards.definition import Definition, bound_of
 from harness.boards.evidence import Evidence
 from harness.boards.explorer import MAX_ROWS, shares
@@ -32,6 +32,8 @@ SUFFIXES = (".parquet", ".csv", ".json")
 
 #: without these a row is no row of a board
 _NEEDED = ("row_id", "task", "model", "score")
+#: without a value in each of these it cannot be told from others
+_NAMING = ("row_id", "task", "model")
 
 
 def read_rows(path: Path) -> pa.Table:
@@ -47,11 +49,12 @@ def read_rows(path: Path) -> pa.Table:
         elif path.suffix == ".csv":
             import pyarrow.csv as csv
 
-            table = csv.read_csv(path)
+            texts = csv.ConvertOptions(column_types=dict.fromkeys(TEXTS | LISTS, pa.string()))
+            table = csv.read_csv(path, convert_options=texts)
         else:
             rows = json.loads(path.read_bytes())
             table = table_of([{**dict.fromkeys(KEYS), **row} for row in rows])
-    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+    except (OSError, ValueError, TypeError, RecursionError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RequestError(f"{path}: cannot be read as a board's rows: {reason}") from None
     missing = [name for name in _NEEDED if name not in table.column_names]
@@ -60,12 +63,50 @@ def read_rows(path: Path) -> pa.Table:
             f"{path}: no rows of a board: column(s) {', '.join(missing)} missing; "
             "see leaderboard.parquet for what a row holds"
         )
+    for name in table.column_names:
+        if wrong := _fault(name, table[name]):
+            raise RequestError(f"{path}: column {name!r} {wrong}")
     return table
 
 
-def page_of(table: pa.Table, definition: Definition, title: str) -> Page:
-    """The page of the best rows of each task, by their ``rank``, else by their score."""
-    return _page(_rows(table, definition), definition, title, len(table))
+def _fault(name: str, column: pa.ChunkedArray) -> str:
+    """What is wrong with a column of that name; empty for a good one, and for one we do not read.
+
+    Columns without any value may be of any type.
+    """
+    import pyarrow as pa
+
+    kind = column.type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    is_number = pa.types.is_floating(kind) or pa.types.is_integer(kind)
+    if name in _NAMING and column.null_count:
+        return "has empty cells"
+    if column.null_count == len(column):
+        return ""
+    if name in NUMBERS and not is_number:
+        return f"holds {kind}, no numbers"
+    if name in FLAGS and not pa.types.is_boolean(kind):
+        return f"holds {kind}, neither true nor false"
+    if name in TEXTS and not is_text:
+        return f"holds {kind}, no text"
+    if name in LISTS and not (is_text or (pa.types.is_list(kind) and _of_text(kind))):
+        return f"holds {kind}, neither lists of text nor text"
+    return ""
+
+
+def _of_text(kind: pa.ListType) -> bool:
+    import pyarrow as pa
+
+    return any(is_a(kind.value_type) for is_a in (pa.types.is_string, pa.types.is_null))
+
+
+def page_of(table: pa.Table, definition: Definition, title: str, command: str = "") -> Page:
+    """The page of the best rows of each task, by their ``rank``, else by their score.
+
+    ``command``: what made it, for those who want to do it again.
+    """
+    return _page(_rows(table, definition), definition, title, len(table), command)
 
 
 def _rows(table: pa.Table, definition: Definition) -> list[dict[str, Any]]:
@@ -80,7 +121,9 @@ def _rows(table: pa.Table, definition: Definition) -> list[dict[str, Any]]:
     return rows
 
 
-def _page(rows: list[dict[str, Any]], definition: Definition, title: str, total: int) -> Page:
+def _page(
+    rows: list[dict[str, Any]], definition: Definition, title: str, total: int, command: str
+) -> Page:
     plan = {
         "suite": title, "title": title, "rows": [],
         "models": {row["model"]: {"licence": row["weights_licence"]} for row in rows},
@@ -88,12 +131,14 @@ def _page(rows: list[dict[str, Any]], definition: Definition, title: str, total:
             row["task"]: {"primary": row["score_name"], "licence": row["data_licence"]}
             for row in rows
         },
-        "command": f"harness board {title}",
+        "command": command or f"harness board {title}.parquet --to DIR",
     }  # fmt: skip
     return build_page(Records(plan, (), {}), rows, definition, total=total)
 
 
-def write_flat(table: pa.Table, folder: Path, definition: Definition, title: str) -> list[Path]:
+def write_flat(
+    table: pa.Table, folder: Path, definition: Definition, title: str, command: str = ""
+) -> list[Path]:
     """``leaderboard.html`` and ``leaderboard.csv`` in a folder, each whole or not at all."""
     page, csv = folder / "leaderboard.html", folder / "leaderboard.csv"
 
@@ -104,8 +149,9 @@ def write_flat(table: pa.Table, folder: Path, definition: Definition, title: str
     with ThreadPoolExecutor(1) as pool:  # beside the page: pyarrow leaves the interpreter free
         writing = pool.submit(write_csv)
         rows = _rows(table, definition)
-        shown = _page(rows, definition, title, len(table))
-        html = render_html(shown, definition, Evidence({}, len(table)), make_form(rows))
+        shown = _page(rows, definition, title, len(table), command)
+        evidence = Evidence({}, 0, recorded=False)
+        html = render_html(shown, definition, evidence, make_form(rows))
         write_bytes(page, html.encode())
         writing.result()
     return [page, csv]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,15 @@ def _firsts(rows: list[dict[str, Any]], plan: dict[str, Any]) -> list[tuple[str,
         task, model = str(row.get("task")), str(row.get("model"))
         if row.get("rank") != 1 or task in found or not isinstance(row.get("score"), float):
             continue
-        task_name = (plan.get("tasks") or {}).get(task, {}).get("name") or task
-        name = (plan.get("models") or {}).get(model, {}).get("name") or model
+        task_name, name = _name(plan.get("tasks"), task), _name(plan.get("models"), model)
         recipe = wording.RECIPES.get(str(row.get("recipe")), str(row.get("recipe")))
-        score = f"{wording.score(row['score'])} {wording.metric_name(row.get('score_name'))}"
+        metric = wording.metric_name(str(row.get("score_name") or ""))
+        score = f"{wording.score(row['score'])} {wording.clean(metric)}"
         found[task] = (wording.clean(task_name), wording.clean(f"{name} {recipe}"), score)
     return list(found.values())
+
+
+def _name(entries: Any, key: str) -> str:
+    """What a plan, which may be anybody's, calls an entry; its key where it does not say."""
+    entry = entries.get(key) if isinstance(entries, Mapping) else None
+    return str((isinstance(entry, Mapping) and entry.get("name")) or key)

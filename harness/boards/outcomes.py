@@ -61,6 +61,10 @@ def read_outcomes(path: Path) -> Outcomes:
     columns = {name: table[name].combine_chunks() for name in table.column_names}
     if any(column.null_count for column in columns.values()):
         raise Damaged(f"{path.name} has empty cells among: {', '.join(columns)}")
+    for name in ("score_num", "score_den"):
+        kind = columns[name].type
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            raise Damaged(f"{path.name} holds no numbers in {name}: {kind}")
     clusters = columns["cluster"].dictionary_encode().indices
     # from_dlpack, since pyarrow's to_numpy would import pandas too
     num, den = (

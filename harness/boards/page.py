@@ -12,7 +12,7 @@ from typing import Any
 from harness.boards import wording
 from harness.boards.across import Across, across_sentences, across_table, across_tasks
 from harness.boards.collect import Records
-from harness.boards.columns import COLUMNS, Cell, Header, fit_name
+from harness.boards.columns import COLUMNS, Cell, Header, fit_name, sized_name
 from harness.boards.curves import LearningCurve, curve_table, learning_curves
 from harness.boards.definition import Definition
 from harness.boards.explorer import Explorer, build_explorer, shown
@@ -28,6 +28,11 @@ Flat = Mapping[str, Any]
 MOST_ACROSS = 1000
 #: Rows of a front that are named in a line of text
 MOST_NAMED = 10
+_FRONTS = "Best trade-offs: no other complete row scores higher and costs no more."
+_EACH_HOSTS_FRONTS = (
+    "Best trade-offs, of each host by itself: no other complete row of the same host scores higher "
+    "and costs no more."
+)
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,10 @@ class Section:
     headline: str
     fits: Table
     runtimes: Table
-    #: for each cost the rows that no other beats on score and on that cost, cheapest first
+    #: for each cost the rows on the front of score and that cost, cheapest first; and in a
+    #: sentence which these are
     trade_offs: list[Fact]
+    trade_offs_are: str
     limits: list[Fact]
     #: where there are several training sizes: tables above are of the largest, these of all
     curves: list[LearningCurve]
@@ -111,7 +118,7 @@ def build_page(
         ]
     elif len(tasks) > 1:
         across = across_tasks(fits, tasks, definition.rank_by)
-        notes = across_sentences(across, names)
+        notes = across_sentences(across, names, task_names)
     sections = [
         _section(
             plan,
@@ -216,13 +223,15 @@ def _section(
     fits = [row for row in first_rows(of_task) if row["score"] is not None]
     scored = [row for row in of_task if row["score"] is not None]
     guessing = _guessing(plan)
+    several_hosts = len({row["host_id"] for row in scored}) > 1
     return Section(
         task=task,
         title=title,
         headline=headline(fits, title, names, guessing, definition.rank_by),
         fits=_table(f"Fits on {title}", definition.fit_columns, fits, names),
         runtimes=_table(f"Runtimes on {title}", definition.runtime_columns, scored, names),
-        trade_offs=_trade_offs(scored, names),
+        trade_offs=_trade_offs(scored, names, several_hosts),
+        trade_offs_are=_EACH_HOSTS_FRONTS if several_hosts else _FRONTS,
         limits=_task_limits(plan["tasks"].get(task, {}), of_task),
         curves=curves,
         curve_table=curve_table(curves, names),
@@ -231,14 +240,19 @@ def _section(
     )
 
 
-def _trade_offs(rows: Sequence[Flat], names: Mapping[str, str]) -> list[Fact]:
+def _trade_offs(rows: Sequence[Flat], names: Mapping[str, str], several_hosts: bool) -> list[Fact]:
+    """The rows that ``pareto`` says to be on a front, with their hosts where these differ."""
+
+    def costs(row: Flat, key: str) -> str:
+        host = f", host {wording.clean(row['host_id'] or 'unknown')}" if several_hosts else ""
+        return f"({wording.score(row['score'])}, {COLUMNS[key].cell(row, names).text}{host})"
+
     facts = []
     for axis, key in AXES.items():
         front = [row for row in rows if axis in (row.get("pareto") or ())]
         front.sort(key=lambda row: (row[key], -row["score"]))
         parts = [
-            f"{fit_name(row, names)} in {row['runtime']} ({wording.score(row['score'])}, "
-            f"{COLUMNS[key].cell(row, names).text})"
+            f"{fit_name(row, names)} in {row['runtime']} {costs(row, key)}"
             for row in front[:MOST_NAMED]
         ]
         if len(front) > MOST_NAMED:
@@ -289,11 +303,14 @@ def _seeds(rows: Sequence[Flat]) -> str:
     span = _span([row["seeds"] for row in rows], lambda n: f"{n:.0f}")
     bases = {row["score_basis"] for row in rows if row["score_basis"]}
     if bases == {"examples"}:
-        return f"{span}; intervals cover the choice of test examples, not that of seeds"
+        return f"{span}; intervals cover the uncertainty of the test set only, not that of seeds"
     if bases == {"examples+seeds"}:
-        return f"{span}; intervals cover the choice of test examples and of seeds"
+        return f"{span}; intervals cover the uncertainty of the test set and of seeds"
     if bases:
-        return f"{span}; intervals of fits with several seeds cover seeds too, the others do not"
+        return (
+            f"{span}; intervals of fits with several seeds cover seeds too, the others the "
+            "uncertainty of the test set only"
+        )
     return span
 
 
@@ -396,17 +413,11 @@ def _problems(
     for row in bad:
         runtime = f"{row['runtime']} {row['dtype'] or ''}".strip()
         texts = (
-            task_names[row["task"]], _sized(row, names), runtime, row["status"],
+            task_names[row["task"]], sized_name(row, names), runtime, row["status"],
             wording.clean(row["reason"] or "no reason recorded"),
         )  # fmt: skip
         lines.append([Cell(text, text) for text in texts])
     return Table("Rows without a complete result", headers, lines)
-
-
-def _sized(row: Flat, names: Mapping[str, str]) -> str:
-    """A fit's name, with its training size where there are several."""
-    size = row.get("train_budget")
-    return fit_name(row, names) + (f", {size:,} examples" if size else "")
 
 
 def _licences(

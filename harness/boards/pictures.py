@@ -39,6 +39,10 @@ class Picture:
     task: str = ""
 
 
+#: fits in a picture of a task's scores
+MOST_BARS = 40
+
+
 def of_board(page: Page) -> list[Picture]:
     """The main pictures for slides: per task scores and each cost, then those over all tasks."""
     found = []
@@ -48,20 +52,22 @@ def of_board(page: Page) -> list[Picture]:
             for facts in page.explorer.facts
             if facts["task"] == section.task and facts["score"] is not None
         ]
-        own = _first_of_each_fit(facts)
+        largest = max((row["train_budget"] or 0 for row in facts), default=0)
+        own = _first_of_each_fit([row for row in facts if (row["train_budget"] or 0) == largest])
         where = f"{number}-{_file_name(section.task)}"
         if own:
-            found.append(
-                Picture(
-                    f"{where}-scores", f"Scores on {section.title}", "", charts.score_chart(), own
-                )
-            )
-        rows = [row for row in facts if not row["guesses"]]
+            title = f"Scores on {section.title}{first_of(len(own))}"
+            found.append(Picture(f"{where}-scores", title, "", charts.score_chart(MOST_BARS), own))
         for cost, name in charts.COSTS.items():
-            if any(row[cost] for row in rows):
+            if any(row[cost] for row in facts if not row["guesses"]):
                 title = f"Score against {name}: {section.title}"
-                found.append(Picture(f"{where}-{cost}", title, "", charts.cost_chart(cost), rows))
+                found.append(Picture(f"{where}-{cost}", title, "", charts.cost_chart(cost), facts))
     return found + list(page.pictures)
+
+
+def first_of(count: int) -> str:
+    """What a title adds where a picture of scores does not hold all ``count`` fits."""
+    return f" (the first {MOST_BARS} of {count} fits)" if count > MOST_BARS else ""
 
 
 #: fits in a picture over all tasks; more would be unreadable
@@ -84,7 +90,10 @@ def over_tasks(across: Across, names: Mapping[str, str]) -> list[Picture]:
         {"label": label, "rank": line.mean_rank, "low": line.rank_low, "high": line.rank_high}
         for label, line in zip(labels, ranked, strict=True)
     ]
-    said = "95% intervals over the choice of tasks."
+    first = (
+        f" The first {_MOST} of {len(across.ranked)} fits." if len(across.ranked) > _MOST else ""
+    )
+    said = f"95% intervals over the choice of tasks.{first}"
     if across.critical is not None:
         best, reach = ranks[0]["rank"], across.critical.difference
         ranks = [line | {"critical": best + reach} for line in ranks]
@@ -96,7 +105,8 @@ def over_tasks(across: Across, names: Mapping[str, str]) -> list[Picture]:
     standing = charts.rank_chart(across.critical is not None)
     return [
         Picture("wins", "How often each fit beats each other one", f"Share {count} on which the "
-                "fit on the left scores higher; a tie counts half.", charts.heat_map(labels), wins),
+                f"fit on the left scores higher; a tie counts half.{first}",
+                charts.heat_map(labels), wins),
         Picture("ranks", "Mean rank over all tasks", said, standing, ranks),
     ]  # fmt: skip
 

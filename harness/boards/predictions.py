@@ -6,7 +6,9 @@ numpy and pyarrow only; a board loads no pandas.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 
 from harness.stats.bootstrap import examples_interval
 
-#: a column with more values than this is no way to slice
+#: values of a column that are slices of their own: the most frequent
 MOST_SLICES = 30
 #: groups that a numeric column is cut into, of about equal size
 LENGTH_GROUPS = 5
@@ -84,22 +86,38 @@ def confidence(frame: Frame) -> np.ndarray | None:
     return np.max(np.stack(columns), axis=0)
 
 
-def slices(frame: Frame) -> dict[str, list[tuple[str, int, float, float | None, float | None]]]:
+@dataclass(frozen=True)
+class Slices:
+    """Scores by one property: (value, examples, score, low, high) a line.
+
+    Where a property has more than `MOST_SLICES` values, the most frequent ones; ``other_values``
+    and ``other_examples`` count the rest.
+    """
+
+    name: str
+    lines: list[tuple[str, int, float, float | None, float | None]]
+    other_values: int
+    other_examples: int
+
+
+def slices(frame: Frame, classes: int = 0) -> list[Slices]:
     """Score with its interval by each property that the records carry.
 
-    (value, examples, score, low, high) by class (where there are few), by groups of input length
-    and number of entities, and by any column whose name begins with ``slice_``.
+    By class, by groups of input length and number of entities, and by any column whose name begins
+    with ``slice_``. ``classes``: how many the task has; targets of more kinds than these and than
+    `MOST_SLICES` are sequences or answers, and no property of an example.
     """
-    found = {}
+    found = []
     for name, values in frame.items():
         if name in _RESULTS or name.startswith("prob_"):
             continue
-        groups = _groups(name, values)
-        if len(groups) < 2:
+        groups, others = _groups(values)
+        sequences = name == "target" and len(groups) + len(others) > max(classes, MOST_SLICES)
+        if len(groups) < 2 or sequences:
             continue
-        found[_NAMES.get(name, name.removeprefix("slice_"))] = [
-            (label, int(inside.sum()), *_score(frame, inside)) for label, inside in groups
-        ]
+        lines = [(label, int(inside.sum()), *_score(frame, inside)) for label, inside in groups]
+        shown = _NAMES.get(name, name.removeprefix("slice_"))
+        found.append(Slices(shown, lines, len(others), sum(others)))
     return found
 
 
@@ -125,13 +143,17 @@ def wrong_examples(frame: Frame, most: int) -> tuple[list[tuple[str, str, str, f
     ], len(wrong)
 
 
-def _groups(name: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """(label, mask) pairs that part the examples; empty where a column does not lend itself."""
+def _groups(values: np.ndarray) -> tuple[list[tuple[str, np.ndarray]], list[int]]:
+    """(label, mask) pairs that part the examples, and how many examples each further value has.
+
+    Numbers by size, texts by alphabet; of more than `MOST_SLICES` texts the most frequent, these
+    first.
+    """
     if values.dtype == float:
         known = values[np.isfinite(values)]
         distinct = np.unique(known)
         if len(distinct) <= LENGTH_GROUPS:
-            return [(f"{value:g}", values == value) for value in distinct]
+            return [(f"{value:g}", values == value) for value in distinct], []
         edges = np.unique(np.quantile(known, np.linspace(0, 1, LENGTH_GROUPS + 1)))
         pairs = []
         for i, (low, high) in enumerate(itertools.pairwise(edges)):
@@ -141,12 +163,12 @@ def _groups(name: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
                 inner = values[inside]
                 low, high = f"{inner.min():g}", f"{inner.max():g}"
                 pairs.append((low if low == high else f"{low} to {high}", inside))
-        return pairs
+        return pairs, []
     texts = np.array([str(value) for value in values], object)
-    distinct_texts = sorted(set(texts))
-    if len(distinct_texts) > MOST_SLICES:
-        return []
-    return [(text, texts == text) for text in distinct_texts]
+    counts = Counter(sorted(texts))
+    ordered = counts.most_common() if len(counts) > MOST_SLICES else list(counts.items())
+    groups = [(text, texts == text) for text, _ in ordered[:MOST_SLICES]]
+    return groups, [count for _, count in ordered[MOST_SLICES:]]
 
 
 def _score(frame: Frame, inside: np.ndarray) -> tuple[float, float | None, float | None]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from harness.boards import wording
 from harness.boards.assets import (
     HOW_TO_INSTALL,
     chart_library,
@@ -28,7 +29,7 @@ from harness.boards.definition import Definition, template_folders
 from harness.boards.evidence import Evidence
 from harness.boards.explorer import COSTS, Explorer
 from harness.boards.page import Page
-from harness.boards.pictures import Picture
+from harness.boards.pictures import MOST_BARS, Picture, first_of
 from harness.boards.svg import latency_chart, score_chart
 from harness.choose.form import Form, form_script
 from harness.errors import RequestError
@@ -37,8 +38,8 @@ from harness.errors import RequestError
 FIRST_ROWS = 50
 #: Lines of a plain page's board, which knows no pages
 PLAIN_ROWS = 1000
-#: fits that a static picture of scores can hold
-_MOST_BARS = 40
+#: rows of a task in a static picture of score against latency
+_MOST_POINTS = 120
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Assets:
     #: key to name of each cost that some row has; empty where pictures cannot be drawn
     costs: dict[str, str]
     pictures: list[Picture]
+    #: what the page does not hold, to stay small, a sentence each
+    left_out: list[str]
     #: True where the libraries of the extra ``pages`` are missing
     plain: bool
     how_to_install: str = HOW_TO_INSTALL
@@ -150,13 +153,18 @@ def _assets(page: Page, evidence: Evidence, form: Form, plain: bool) -> Assets:
         policy=policy(scripts),
         styles=[Markup(style) for style in styles],
         scripts=[Markup(script) for script in scripts],
-        board_data=Markup(json_script(_board(page, costs, pictures, tables is None))),
+        board_data=Markup(
+            json_script(
+                _board(page, costs, pictures, tables is None) | {"recorded": evidence.recorded}
+            )
+        ),
         evidence_data=Markup(json_script(evidence.rows)),
         form=form,
         choose_data=Markup(json_script(form.data) if form.data else ""),
         first_rows=FIRST_ROWS if tables else PLAIN_ROWS,
         costs=costs,
         pictures=pictures,
+        left_out=_left_out(page, evidence, bool(costs)),
         plain=tables is None or charts is None,
     )
 
@@ -200,12 +208,31 @@ def _order(explorer: Explorer) -> tuple[int, str] | None:
     return explorer.keys.index(name), "desc" if explorer.sort_by.startswith("-") else "asc"
 
 
+def _left_out(page: Page, evidence: Evidence, interactive: bool) -> list[str]:
+    """Sentences for `Assets.left_out`; the table itself says how many rows it carries."""
+    notes = []
+    if evidence.left_out:
+        notes.append(
+            f"Evidence of {evidence.left_out:,} rows is not in this page; harness show ROW prints "
+            "what stands behind one."
+        )
+    crowded = [section for section in page.sections if len(section.rows) > _MOST_POINTS]
+    if crowded and not interactive:
+        names = wording.listed([section.title for section in crowded])
+        notes.append(
+            f"Score against latency is not drawn for more than {_MOST_POINTS} rows, which there "
+            f"are of {names}."
+        )
+    return notes
+
+
 def _static_charts(page: Page, interactive: bool) -> dict[str, dict[str, Markup]]:
     """Inline SVGs by task; score against cost only where no interactive picture shows it."""
     charts: dict[str, dict[str, Markup]] = {}
     for section in page.sections:
-        drawn = {"Score with 95% interval": score_chart(section.fit_rows[:_MOST_BARS], page.names)}
-        if not interactive and len(section.rows) <= 3 * _MOST_BARS:
+        caption = f"Score with 95% interval{first_of(len(section.fit_rows))}"
+        drawn = {caption: score_chart(section.fit_rows[:MOST_BARS], page.names)}
+        if not interactive and len(section.rows) <= _MOST_POINTS:
             drawn["Score against latency (numbers are ranks)"] = latency_chart(
                 section.rows, page.names
             )

@@ -71,7 +71,7 @@ def _section(section: Section) -> Iterator[str]:
         yield from ("### Runtimes", "")
         yield from table_lines(section.runtimes)
         if section.trade_offs:
-            yield from ("Best trade-offs: no other row scores higher and costs no more.", "")
+            yield from (section.trade_offs_are, "")
             yield from _facts(section.trade_offs)
         if section.curve_table:
             yield from ("### Score by training size", "")

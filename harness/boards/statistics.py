@@ -54,6 +54,7 @@ def _fit(row: Flat) -> dict[str, Any]:
 def _across(across: Across) -> dict[str, Any]:
     return {
         "tasks": across.tasks,
+        "tasks_left_out": across.left_out,
         "standings": [
             _fit(line.row)
             | {

@@ -21,8 +21,8 @@ def print_board(page: Page, console: Console) -> None:
         console.print()
         console.print(Text(section.headline))
         for fact in section.limits:
-            if fact.label == "resolution":
-                console.print(Text(f"resolution: {fact.text}", style="dim"))
+            if fact.label in _SAID:
+                console.print(Text(f"{fact.label}: {fact.text}", style="dim"))
         if section.fits.rows:
             _print_table(section.fits, console)
             _print_table(section.runtimes, console)
@@ -68,6 +68,8 @@ def _print_table(table: Table, console: Console) -> None:
     console.print(shown)
 
 
+#: limits without which a table of scores is read wrongly
+_SAID = ("seeds", "resolution")
 #: characters between columns
 _GAP = 2
 

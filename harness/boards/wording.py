@@ -72,6 +72,13 @@ def significant(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def figure(value: float | None) -> str:
+    """Any number: a whole one to the last digit, another with four significant digits."""
+    if value is None:
+        return NOTHING
+    return f"{value:,.0f}" if float(value).is_integer() else significant(value, 4)
+
+
 def count(value: float | None) -> str:
     """22700000 as 22.7M."""
     if value is None:

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--with-examples", action="store_true",
-        help="show texts of wrong examples, read from the suite's data: for your eyes, not to "
-        "publish where their licence forbids it",
+        help="show texts of wrong examples, read from the data that was run: for your eyes, not to "
+        "publish where their licence forbids it; needs --to",
     )  # fmt: skip
     parser.add_argument(
         "--pictures", type=Path, metavar="DIR", help="also write pictures there, as SVG and PNG"
@@ -60,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
             f"no records of a suite {args.suite!r} in {args.results}; "
             f"there are: {', '.join(known) or 'none'}"
         )
-    board, definition = _built(folder, args.definition, _texts(args, folder))
+    board, definition = _built(
+        folder, args.definition, _texts(args, folder), beside=args.to is None
+    )
     if args.pr:
         from harness.boards.pull_request import render_pull_request
 
@@ -79,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 def render(folder: Path, definition_name: str | None, *, quiet: bool) -> list[Path]:
     """Write the leaderboard files of a suite's records and, unless quiet, print the board."""
-    board, definition = _built(folder, definition_name, None)
+    board, definition = _built(folder, definition_name, None, beside=True)
     paths = _write(board, definition, folder, index=True)
     if not quiet:
         _print(board)
@@ -87,14 +89,15 @@ def render(folder: Path, definition_name: str | None, *, quiet: bool) -> list[Pa
 
 
 def _built(
-    folder: Path, definition_name: str | None, texts: Texts | None
+    folder: Path, definition_name: str | None, texts: Texts | None, *, beside: bool
 ) -> tuple[Board, Definition]:
     from harness.boards.board import build
+    from harness.boards.collect import read_plan
     from harness.boards.definition import load_definition
 
-    chosen = definition_name or (read_json(folder / "plan.json") or {}).get("leaderboard")
+    chosen = definition_name or read_plan(folder).get("leaderboard")
     definition = load_definition(chosen or "default")
-    return build(folder, definition, texts), definition
+    return build(folder, definition, texts, beside=beside), definition
 
 
 def _write(board: Board, definition: Definition, folder: Path, *, index: bool) -> list[Path]:
@@ -138,15 +141,21 @@ def _render_rows(args: argparse.Namespace) -> int:
         raise RequestError(f"--pictures needs a suite's records; {args.suite} holds rows only")
     definition = load_definition(args.definition or "default")
     table = read_rows(Path(args.suite))
-    _say(write_flat(table, args.to, definition, Path(args.suite).stem), args.json)
+    paths = write_flat(table, args.to, definition, Path(args.suite).stem, args.given)
+    _say(paths, args.json)
     return 0
 
 
 def _texts(args: argparse.Namespace, folder: Path) -> Texts | None:
-    """Texts of test examples by task and id, from the suite's data, where asked for."""
+    """Texts of test examples by task and id, from the data that was run, where asked for."""
     if not args.with_examples:
         return None
+    if args.to is None:
+        raise RequestError(
+            "--with-examples writes texts that may not be yours to publish, and results folders "
+            "get shared: name a folder for that page with --to DIR"
+        )
+    from harness.boards.collect import read_plan
     from harness.boards.example_texts import read_texts
 
-    plan = read_json(folder / "plan.json") or {}
-    return read_texts(plan, args.suite)
+    return read_texts(read_plan(folder), folder)

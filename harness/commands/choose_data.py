@@ -188,7 +188,8 @@ def choose_on_data(args: argparse.Namespace) -> int:
                 )
             train = min(search.largest(arm) for arm in finalists)
             with LocalExecutor(place, reporter, ExecutorOptions()) as executor:
-                execute(bench.plan(finalists, train, launches=1), place, executor, reporter)
+                plan = bench.plan(finalists, train, launches=1)
+                execute(plan, place, executor, reporter, args.given)
     finally:
         reporter.close()
     trace = {

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             set_damaged_aside(plan, place, reporter)
             if todo := unfinished(plan, place):
                 preflight(plan, todo, cache, reporter)
-            plan, outcome = execute(plan, place, executor, reporter)
+            plan, outcome = execute(plan, place, executor, reporter, args.given)
     finally:
         reporter.close()
     written = render(store.folder, None, quiet=args.json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,32 +22,44 @@ LONGEST_LIST = 12
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_results(parser)
-    parser.add_argument("id", metavar="ID", help="a run_id, fit_id or row_id, or its beginning")
+    parser.add_argument(
+        "id", metavar="ID", help="a run_id, fit_id or row_id (all its runs), or its beginning"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    record = find_record(args.results, args.id)
-    content = _content(record)
+    places = [
+        run if run.is_dir() or not fit.is_dir() else fit  # a run whose fit failed leaves nothing
+        for run, fit in _find(args.results, args.id)
+    ]
+    contents = [_content(place) for place in places]
     if args.json:
-        print(json.dumps(content, indent=2))
+        print(json.dumps(contents[0] if len(contents) == 1 else contents, indent=2))
         return 0
-    print(record)
-    for name, value in content.items():
-        print(f"\n{name}")
-        _print(value, 1)
+    for number, (place, content) in enumerate(zip(places, contents, strict=True)):
+        print(("\n" if number else "") + str(place))
+        if not content:
+            print("  not run yet")
+        for name, value in content.items():
+            print(f"\n{name}")
+            _print(value, 1)
     return 0
 
 
-def find_record(results: Path, wanted: str) -> Path:
-    """The record folder of a run, fit or row whose id starts with ``wanted``."""
-    found: dict[str, Path] = {}
+#: the folder of a run's record, and that of its fit's; twice the same where a fit was asked for
+_Places = tuple[Path, Path]
+
+
+def _find(results: Path, wanted: str) -> list[_Places]:
+    """The places of a run or fit, or of all runs of a row, whose id starts with ``wanted``."""
+    found: dict[str, list[_Places]] = {}
     for folder in (*results.glob("*/fits/*"), *results.glob("*/runs/*")):
         if folder.name.startswith(wanted):
-            found[folder.name] = folder
+            found[folder.name] = [(folder, folder)]
     if not found:
-        for folder, row_id in _rows(results):
+        for row_id, places in _rows(results):
             if row_id.startswith(wanted):
-                found.setdefault(row_id, folder)
+                found.setdefault(row_id, places)
     if not found:
         raise RequestError(
             f"no record in {results} begins with {wanted!r}; `harness plan SUITE --json` lists ids"
@@ -59,8 +72,9 @@ def find_record(results: Path, wanted: str) -> Path:
 
 
 def find_run(results: Path, wanted: str) -> tuple[Path, dict[str, Any]]:
-    """The record folder of a complete run, by its id or its row's, and its specification."""
-    record = find_record(results, wanted)
+    """The record folder of a complete run, by its id or its row's (its first run), and its
+    specification."""
+    record, _ = _find(results, wanted)[0]
     if record.parent.name != "runs":
         raise RequestError(f"{wanted!r} is a fit; name a row or a run (`harness plan --json`)")
     spec = read_json(record / "spec.json")
@@ -69,13 +83,22 @@ def find_run(results: Path, wanted: str) -> tuple[Path, dict[str, Any]]:
     return record, spec
 
 
-def _rows(results: Path) -> list[tuple[Path, str]]:
-    """Record folder of the first run of every row."""
-    rows = []
+def _rows(results: Path) -> Iterator[tuple[str, list[_Places]]]:
+    """Every planned row's id and the places of its runs; of plans that are ours."""
+    from harness.boards.collect import read_plan
+
     for plan in results.glob("*/plan.json"):
-        for row in (read_json(plan) or {}).get("rows", []):
-            rows.append((plan.parent / "runs" / row["runs"][0]["run_id"], row["row_id"]))
-    return rows
+        try:
+            rows = read_plan(plan.parent)["rows"]
+        except RequestError:
+            continue
+        for row in rows:
+            places = [
+                (plan.parent / "runs" / run["run_id"], plan.parent / "fits" / run["fit_id"])
+                for run in row["runs"]
+            ]
+            if places:
+                yield row["row_id"], places
 
 
 def _content(record: Path) -> dict[str, Any]:

@@ -35,9 +35,12 @@ def unfinished(plan: Plan, place: Place) -> list[Fit]:
 
 
 def execute(
-    plan: Plan, place: Place, executor: Executor, reporter: Reporter
+    plan: Plan, place: Place, executor: Executor, reporter: Reporter, command: str = ""
 ) -> tuple[Plan, Outcome]:
-    """Work everything that the store does not hold; returns the plan with `auto` resolved."""
+    """Work everything that the store does not hold; returns the plan with `auto` resolved.
+
+    ``command``: what was asked for, which boards tell; empty: a run of the suite by its name.
+    """
     start = time.monotonic()
     outcome = Outcome()
     with disk_told(place):
@@ -47,7 +50,7 @@ def execute(
             plan = resolve(plan, walker, place.store.results / "resolved.json")
         finally:
             walker.close()
-        write_json(place.store.folder / "plan.json", summary(plan))
+        write_json(place.store.folder / "plan.json", summary(plan, place.store.folder, command))
         todo = unfinished(plan, place)
         outcome.kept = len(plan.runs()) - sum(len(fit.runs) for fit in todo)
         reporter.begin(plan, todo)
@@ -190,9 +193,10 @@ def resolve(plan: Plan, walker: Walker, path: Path) -> Plan:
     return make_plan(plan.loaded, plan.options, resolved, walker.place.machine)
 
 
-def summary(plan: Plan) -> dict[str, Any]:
-    """``plan.json``: what boards need to know of the suite, rows that never ran included."""
-    from harness.stages.prepare import describe
+def summary(plan: Plan, folder: Path, command: str = "") -> dict[str, Any]:
+    """``plan.json`` of a results ``folder``: what boards need to know of the suite, rows that never
+    ran included."""
+    from harness.stages.prepare import describe, seen_from
 
     suite = plan.loaded.suite
     rows: dict[str, dict[str, Any]] = {}
@@ -206,7 +210,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "title": suite.title or suite.suite,
         "description": suite.description,
         "leaderboard": suite.leaderboard,
-        "command": f"make bench SUITE={suite.suite}",
+        "command": command or f"harness run {suite.suite}",
         "full": plan.options.full,
         "margins": suite.margins,
         "models": {
@@ -222,5 +226,10 @@ def summary(plan: Plan) -> dict[str, Any]:
             if m.id in used_models
         },
         "tasks": {t.id: describe(t) for t in suite.tasks if t.id in used_tasks},
+        "data": {
+            t.id: seen_from(t, plan.loaded.path.resolve().parent, folder).model_dump()
+            for t in suite.tasks
+            if t.id in used_tasks
+        },
         "rows": list(rows.values()),
     }

@@ -7,6 +7,7 @@ once per process.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,8 +20,9 @@ from harness import registry
 from harness.data.split import draw, hold_out
 from harness.errors import RequestError
 from harness.sources import fetch_data
+from harness.sources.path import local_path
 from harness.stages.job import Job
-from harness.suite import TaskEntry
+from harness.suite import FileRef, TaskEntry
 from harness.tasks.base import Encoded, Examples, Pixels, Task, take_rows
 from harness.tasks.overlap import overlap
 
@@ -100,6 +102,27 @@ def read_task(
     for name in held_out:
         splits |= _hold_out(task, splits["train"], name, entry)
     return TaskData(task, splits, held_out)
+
+
+def seen_from(entry: TaskEntry, base: Path, folder: Path) -> TaskEntry:
+    """A task of a suite in folder ``base`` as one in ``folder`` reads it: `read_task` of both is
+    the same. Its local files are named relative to ``folder``, so that both can be moved."""
+
+    def moved(source: str) -> str:
+        if not source.startswith("path:"):
+            return source
+        path = local_path(source.removeprefix("path:"), base)
+        try:
+            return f"path:{Path(os.path.relpath(path, folder.resolve())).as_posix()}"
+        except ValueError:  # on another drive of Windows
+            return f"path:{path}"
+
+    def file(ref: FileRef) -> FileRef:
+        mirrors = tuple(map(moved, ref.mirrors))
+        return ref.model_copy(update={"source": moved(ref.source), "mirrors": mirrors})
+
+    files = {split: file(getattr(entry.data, split)) for split in data_splits(entry)}
+    return entry.model_copy(update={"data": entry.data.model_copy(update=files)})
 
 
 def data_splits(entry: TaskEntry) -> list[str]:

@@ -167,7 +167,7 @@
     });
     const save = place.querySelector("summary"); // vega-embed's menu has a picture for a name
     if (save) save.setAttribute("aria-label", "Save this picture");
-    place.dataset.drawn = values.length;
+    place.dataset.drawn = values.filter(value => !value.guesses).length;
   }
   const costs = document.getElementById("cost-chart");
   function drawCosts() {
@@ -175,7 +175,7 @@
     const rows = view.rows();
     const chosen = task && task.value !== "" ? task.value : rows.length ? board.facts[rows[0]].task : "";
     const values = rows.map(row => ({ ...board.facts[row], row }))
-      .filter(facts => facts.task === chosen && !facts.guesses && facts.score !== null);
+      .filter(facts => facts.task === chosen && facts.score !== null);
     document.getElementById("cost-task").textContent = board.tasks[chosen] || chosen;
     return draw(costs, board.costs[cost], values);
   }
@@ -214,7 +214,7 @@
         const td = make("td", { textContent: text });
         const share = block.shade && block.shade[i][j];
         if (share) { td.className = "shaded"; td.style.setProperty("--share", share); }
-        if (/^runs\/[0-9a-f]+\/$/.test(text)) td.replaceChildren(make("a", { href: text + "metrics.json", textContent: text }));
+        if (/^runs\/[0-9a-f]+\/(metrics|status)\.json$/.test(text)) td.replaceChildren(make("a", { href: text, textContent: text }));
         return td;
       });
       body.append(make("tr", {}, ...cells));
@@ -236,8 +236,9 @@
       body.append(make("h3", { textContent: block.title }), block.facts ? listing(block) : grid(block));
       if (block.note) body.append(make("p", { className: "note", textContent: block.note }));
     }
-    if (!blocks) body.append(make("p", { textContent:
-      `This page does not carry its evidence, to stay small. See it with: harness show ${facts.row_id}` }));
+    if (!blocks) body.append(make("p", { textContent: board.recorded
+      ? `This page does not carry its evidence, to stay small. See it with: harness show ${facts.row_id}`
+      : "The rows of this page came without their records." }));
     dialog.showModal();
     dialog.scrollTop = 0;
     history.replaceState(null, "", `#row=${facts.row_id}`);

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from harness.boards.render_html import render_html
 from tests.browser.conftest import HOSTILE, Open
 from tests.curve_suite import MODELS, SIZES, write_curve_suite
 from tests.flat_rows import flat_rows
+from tests.records import write_results
 
 BODY = "#board tbody tr"
 #: curves in a picture: models that only guess are left out
@@ -91,6 +93,43 @@ def test_the_picture_follows_task_cost_and_filters(board: Path, opened: Open) ->
     expect(drawn).to_contain_text("size on disk")
     page.select_option("#controls [data-key=task]", "entities")
     expect(page.locator("#cost-task")).to_have_text("Newswire entities")
+
+
+def test_dashed_lines_are_the_fronts_of_the_pareto_column_one_for_each_host(
+    tmp_path: Path, opened: Open
+) -> None:
+    folder = write_results(tmp_path, size=60)
+    for host in folder.glob("runs/*/measurements/*/host.json"):
+        if host.parents[2].name < "8":
+            host.write_text(json.dumps({**json.loads(host.read_text()), "host_id": "other"}))
+    render(folder)
+    on_front = {
+        row["row_id"]: row["host_id"]
+        for row in json.loads((folder / "leaderboard.json").read_text())
+        if row["task"] == "topics" and "latency" in (row["pareto"] or ()) and row["score"] > 0.6
+    }
+    assert len(set(on_front.values())) == 2
+    page = opened(folder / "leaderboard.html").page
+    page.wait_for_selector("#cost-chart[data-drawn]")
+    lines = page.eval_on_selector_all(
+        "#cost-chart .mark-line path",
+        "lines => lines.map(line => line.__data__.mark.items.map(item => item.datum.row_id))",
+    )
+    assert sorted(row for line in lines for row in line) == sorted(on_front)
+    assert [len({on_front[row] for row in line}) for line in lines] == [1, 1]
+
+
+def test_rows_of_several_training_sizes_are_told_apart_and_filtered(
+    tmp_path: Path, opened: Open
+) -> None:
+    folder = write_curve_suite(tmp_path, examples=60)
+    render(folder)
+    page = opened(folder / "leaderboard.html").page
+    assert set(column(page, "training size")) == {f"{size:,}" for size in SIZES}
+    page.select_option("#controls [data-key=train_budget]", "400")
+    assert set(column(page, "training size")) == {"400"}
+    page.locator("#board button.open").first.click()
+    assert "400 examples" in page.locator("#evidence-title").inner_text()
 
 
 def test_a_column_sorts_both_ways_and_unknown_figures_stay_last(board: Path, opened: Open) -> None:
@@ -193,7 +232,6 @@ def test_a_page_without_the_libraries_sorts_filters_and_says_what_is_missing(
     tmp_path: Path, opened: Open
 ) -> None:
     from harness.boards.board import build
-    from tests.records import write_results
 
     made = build(write_results(tmp_path, size=60))
     path = tmp_path / "plain.html"
