@@ -62,7 +62,7 @@ _Metrics = create_model("_Metrics", __base__=_Details, **_numbers)
 
 class Metrics(_Counted):
     score: Number = None
-    metrics: _Metrics = Field(default_factory=_Metrics)  # type: ignore[valid-type]
+    metrics: _Metrics = Field(default_factory=_Metrics)
     size_mb: Number = None
     examples_available: Number = None
     parity_rel_diff: Number = None
