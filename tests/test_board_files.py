@@ -261,6 +261,8 @@ def test_flat_rows_read_back_from_every_format(results: Path, tmp_path: Path) ->
         table = read_rows(results / f"leaderboard.{suffix}")
         paths = write_flat(table, tmp_path / suffix, Definition(), "again")
         assert len(table) == 34 and all(path.stat().st_size for path in paths)
+        # the dialog of a row does not advise `harness show`, which knows none of them
+        assert re.search(r'"recorded": ?false', paths[0].read_text())
     (tmp_path / "no.csv").write_text("a,b\n1,2\n")
     with pytest.raises(RequestError, match="row_id, task, model, score missing"):
         read_rows(tmp_path / "no.csv")

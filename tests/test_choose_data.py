@@ -133,6 +133,9 @@ def test_it_shortlists_fits_and_answers_with_a_board(
     assert {row["model"] for row in rows} == {"own", "tfidf"}
     assert told["recommended"] in told["candidates"]
     assert told["candidates"][told["recommended"]]["values"]["score"] > 0.9
+    assert "\nharness choose --data mine.csv --cand" in (results / "leaderboard.md").read_text()
+    answer = harness("board", "choose-mine", "--with-examples", "--to", "private")
+    assert answer.status == 0, answer.err
 
 
 def test_a_short_time_is_told_what_was_not_tried_and_why(
