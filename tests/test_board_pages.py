@@ -17,6 +17,7 @@ from harness.boards.definition import Definition, load_definition
 from harness.boards.render_html import render_html
 from harness.boards.render_markdown import escape, render_markdown
 from harness.boards.terminal import print_board
+from harness.choose.form import make_form
 from harness.errors import RequestError
 from tests.records import write_results
 
@@ -68,7 +69,9 @@ def test_a_headline_says_who_wins_how_surely_and_what_the_baseline_costs(results
 
 
 def test_names_are_text_in_html_whatever_they_hold(hostile: Path) -> None:
-    page = Tags(render_html(build(hostile).page, Definition()))
+    board = build(hostile)
+    form = make_form(board.rows, board.pairs.as_json())
+    page = Tags(render_html(board.page, Definition(), form=form))
     assert sum(tag == "script" for tag, _ in page.tags) == 7  # three of data, four of code
     assert page.text.count("<script>alert(1)</script>") > 5
     assert "\x1b" not in page.text

@@ -14,6 +14,7 @@ import pytest
 from harness.choose.answer import Answer, decide
 from harness.choose.ask import ask
 from harness.choose.evidence import PValue, select
+from harness.choose.form import MOST_ROWS, make_form
 from harness.choose.gather import gather
 from harness.choose.question import BOUNDS, Question, task_named, weights_from
 from harness.choose.reasons import figures, reasons
@@ -298,6 +299,14 @@ def test_candidates_that_another_host_timed_are_named() -> None:
     rows = [row("a", 0.9), row("b", 0.8, host_id="h2"), row("c", 0.7)]
     (line,) = [e for e in said_of(rows, Question(TEXT)).estimated if "another host" in e]
     assert line.endswith(": b fine-tuned")
+
+
+def test_a_page_of_very_many_rows_says_that_it_has_no_form() -> None:
+    rows = [row(f"m{i}", 0.5) for i in range(MOST_ROWS + 1)]
+    assert make_form(rows, command="harness choose --suite big").reason == (
+        "Left out of a page of more than 5,000 rows. Ask on a console: harness choose --suite big"
+    )
+    assert make_form(rows[1:]).data is not None
 
 
 # -- the request --------------------------------------------------------------------------------

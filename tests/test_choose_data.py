@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from harness.backends.torch.zoo import hide_torchvision
 from harness.choose.halving import duration
 from harness.choose.own_data import own_data
 from harness.errors import RequestError
@@ -101,10 +102,20 @@ matrix:
 """
 
 
+def as_classifier(folder: Path) -> None:
+    """The checkpoint under a classifier of five classes, as fine-tuned ones are published."""
+    hide_torchvision()
+    from transformers import AutoModelForSequenceClassification
+
+    loaded = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=5)
+    loaded.save_pretrained(folder)
+
+
 def test_it_shortlists_fits_and_answers_with_a_board(
     harness: Harness, tmp_path: Path, tiny_bert: Path
 ) -> None:
     shutil.copytree(tiny_bert, tmp_path / "model")
+    as_classifier(tmp_path / "model")
     write_csv(tmp_path / "mine.csv", 300)
     (tmp_path / "candidates.yaml").write_text(SUITE)
     answer = harness(
@@ -115,7 +126,9 @@ def test_it_shortlists_fits_and_answers_with_a_board(
     told = json.loads(answer.out)
     search = told["search"]
     assert search["estimates"]["own"]["logme"] is not None
-    assert search["estimates"]["own"]["leep"] is None and search["estimates"]["own"]["leep_reason"]
+    # of its own five classes none says much of the queue: near the labels' entropy, log 3
+    assert -1.2 < search["estimates"]["own"]["leep"] < 0
+    assert search["estimates"]["own"]["leep_classes"] == 5
     assert search["estimates"]["own"]["fertility"] > 1
     assert search["estimates"]["own"]["perplexity"] is None
     assert "no language-model head" in search["estimates"]["own"]["perplexity_reason"]

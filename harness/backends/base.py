@@ -173,6 +173,20 @@ class Backend(ABC):
         checkpoint has no such head."""
         raise Unsupported(f"the framework {self.name!r} computes no perplexity")
 
+    def class_probabilities(
+        self,
+        model_kind: str,
+        model_folder: Path,
+        encoded: Encoded,
+        *,
+        seconds: float | None,
+        threads: int,
+    ) -> np.ndarray:
+        """What the checkpoint's own classifier, of whatever classes, says of texts: (features,
+        its classes), rows that sum to 1. Raises `Unsupported`, with the reason, where the
+        checkpoint has none or is not done in ``seconds``."""
+        raise Unsupported(f"the framework {self.name!r} reads no classifiers of checkpoints")
+
     def attributions(
         self,
         artifact: Path,

@@ -168,7 +168,7 @@ def _data_sets(covered: Mapping[str, Mapping[str, Flat]]) -> list[str]:
         covering = sum(_covers(rows, tasks) for rows in covered.values())
         return -covering * len(tasks), -len(tasks), tasks
 
-    best = min(sets, key=preference, default=())
+    best: tuple[str, ...] = min(sets, key=preference) if sets else ()
     return list(best)
 
 

@@ -70,7 +70,8 @@ def make_form(
     same rows; ``results``: the results folder of its records, relative to the page."""
     typed = [row for row in rows if row.get("task_type")]
     if len(typed) > MOST_ROWS:
-        return Form(None, f"It has more than {MOST_ROWS:,} rows")
+        ask = f" Ask on a console: {command}" if command else ""
+        return Form(None, f"Left out of a page of more than {MOST_ROWS:,} rows.{ask}")
     if not typed:
         return Form(None)
     columns = [*_COLUMNS, *(column for c in CRITERIA.values() for column in _columns(c))]

@@ -255,6 +255,8 @@ def _similarity_text(facts: dict[str, Any]) -> str:
     if facts["logme"] is None:
         return f"no estimate ({facts['logme_reason']})"
     parts = [f"LogME {facts['logme']:.3f}"]
+    if facts.get("leep") is not None:
+        parts.append(f"LEEP {facts['leep']:.3f} (from its own {facts['leep_classes']} classes)")
     if facts.get("fertility") is not None:
         parts.append(f"{facts['fertility']:.2f} tokens a word")
         parts.append(f"{100 * facts['unknown_share']:.1f}% unknown")

@@ -18,7 +18,7 @@ from harness.stages import prepare
 from harness.stages.fetch import model_folder
 from harness.stages.fit import request_of
 from harness.stages.job import Job
-from harness.stats.transferability import h_score, logme
+from harness.stats.transferability import h_score, leep, logme
 
 #: some hundred tokens of texts cut at so many (a masked model reads a text once a token) show the
 #: order of magnitude, in at most so many seconds
@@ -45,6 +45,13 @@ class _Watch:
         self.seen.append((spent, done))
         if self.seconds is not None and spent > self.seconds and done < total:
             raise _TimeUp(f"{done:.0f} of {total:.0f} texts took {spent:.0f} s")
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that remain; None where there is no end."""
+        if self.seconds is None:
+            return None
+        return max(self.seconds - (time.monotonic() - self.begun), 0.0)
 
     def facts(self) -> dict[str, Any]:
         """Null where the features came from the cache."""
@@ -86,8 +93,7 @@ def similarity(job: Job, progress: Progress) -> dict[str, Any]:
         **_perplexity(job, folder, backend, train),
         "logme": logme(features, np.asarray(labels)),
         **_h_score(features, np.asarray(labels)),
-        "leep": None,
-        "leep_reason": "the backbone has no classifier of its own, whose classes LEEP starts from",
+        **_leep(job, folder, backend, train, np.asarray(labels), watch.left),
         "width": int(features.shape[1]),
     }
     return facts
@@ -119,6 +125,25 @@ def _perplexity(job: Job, folder: Path, backend: Backend, train: prepare.Split) 
         "perplexity_kind": score.kind,
         "perplexity_tokens": score.tokens,
     }
+
+
+def _leep(
+    job: Job,
+    folder: Path,
+    backend: Backend,
+    train: prepare.Split,
+    labels: np.ndarray,
+    seconds: float | None,
+) -> dict[str, Any]:
+    """From what the checkpoint's own classifier says; null, with the reason, where it has none."""
+    try:
+        source = backend.class_probabilities(
+            job.spec["model"]["kind"], folder, train.encoded,
+            seconds=seconds, threads=job.spec["threads"],
+        )  # fmt: skip
+    except Unsupported as reason:
+        return {"leep": None, "leep_reason": str(reason)}
+    return {"leep": leep(source, labels), "leep_classes": int(source.shape[1])}
 
 
 def _plain(tokenizer: Any) -> Any:

@@ -67,6 +67,15 @@ class TorchBackend(Backend):
             raise Unsupported(f"models of kind {model_kind!r} have no language-model head")
         return language_model_score(model_folder, *inputs, **settings)
 
+    def class_probabilities(
+        self, model_kind: str, model_folder: Path, *inputs: Any, **settings: Any
+    ) -> np.ndarray:
+        from harness.backends.torch.classifier import class_probabilities
+
+        if model_kind != "transformer":
+            raise Unsupported(f"models of kind {model_kind!r} have no classifier of their own")
+        return class_probabilities(model_folder, *inputs, **settings)
+
     def attributions(self, artifact: Path, *inputs: Any, **settings: Any) -> Attributions:
         from harness.backends.torch.explain import attributions
 

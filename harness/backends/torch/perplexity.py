@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 
 from harness.backends.base import LanguageModelScore
 from harness.backends.torch.models import read_config
+from harness.backends.torch.own_head import with_own_head
 from harness.backends.torch.threads import use_threads
 from harness.errors import Unsupported
 
@@ -85,11 +85,7 @@ def _next(model: Any, ids: torch.Tensor, places: np.ndarray) -> list[float]:
 
 
 def _with_head(folder: Path) -> tuple[Any, bool]:
-    """The checkpoint under its own head, in float32, and whether that is for masked tokens.
-
-    Every tensor of the head must be in the checkpoint (or tied to the embeddings): a new, random
-    head would give a number, too.
-    """
+    """The checkpoint under its own head, and whether that is for masked tokens."""
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -102,13 +98,4 @@ def _with_head(folder: Path) -> tuple[Any, bool]:
     if not masked and config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise Unsupported(f"models of type {config.model_type} have no language-model head")
     loader: Any = AutoModelForMaskedLM if masked else AutoModelForCausalLM
-    try:
-        model, report = loader.from_pretrained(
-            folder, config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True,
-            trust_remote_code=False, output_loading_info=True,
-        )  # fmt: skip
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        raise Unsupported(f"cannot be loaded: {str(error).splitlines()[0]}") from None
-    if report["missing_keys"]:
-        raise Unsupported("the checkpoint has no language-model head")
-    return model.eval(), masked
+    return with_own_head(loader, folder, config, "language-model head"), masked
