@@ -10,7 +10,7 @@ import pytest
 
 from harness.backends.base import Batch, Predictor
 from harness.measure.blocks import no_watch
-from harness.measure.latency import MAX_REPEATS, Limits, measure_latency
+from harness.measure.latency import MAX_REPEATS, MIN_BLOCKS, Limits, measure_latency
 from harness.measure.scenarios import single_stream
 from tests import tiny_models
 
@@ -109,9 +109,18 @@ def test_too_few_queries_for_loadgen_are_invalid_with_its_reason():
 
 
 def test_a_minimum_duration_that_is_not_met_is_invalid():
-    facts = timed(Planted(), 72, min_seconds=60.0)
+    facts = timed(Planted(), 72, min_seconds=60.0, max_seconds=0.1)
     assert facts["verdict"] == "INVALID"
     assert "minimum duration not met" in facts["verdict_reason"]
+
+
+def test_a_minimum_duration_is_that_of_all_blocks_together_and_goes_before_max_samples():
+    """A fast model is sampled for as long as it takes, its blocks growing with the time."""
+    facts = timed(Planted(), 72, min_seconds=1.0)
+    assert (facts["verdict"], facts["verdict_reason"]) == ("VALID", "")
+    assert sum(block["seconds"] for block in facts["latency_blocks"]) >= 1.0
+    assert facts["samples"] > 200
+    assert MIN_BLOCKS <= len(facts["latency_blocks"]) < 40
 
 
 def test_disturbed_blocks_are_repeated_up_to_a_limit_and_their_share_is_told():
