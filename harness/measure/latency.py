@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from harness.measure.blocks import Block, Draw, Watch, no_watch
+from harness.measure.blocks import NO_WATCH, Block, Draw, Watch
 from harness.measure.loadgen import System, Verdict, run_test
 from harness.measure.warming import ROUND, WarmUp, warm_up
 from harness.stats.medians import relative_half_width
@@ -113,7 +113,7 @@ def measure_latency(
     limits: Limits,
     shapes: Sequence[Hashable] | None = None,
     sizes: np.ndarray | None = None,
-    watch: Watch = no_watch,
+    watch: Watch = NO_WATCH,
 ) -> Latency:
     """Time ``call`` on single inputs, closed loop, in blocks drawn by ``seed``.
 
@@ -145,10 +145,10 @@ def measure_latency(
         blocks: list[Block] = []
         verdicts: list[Verdict] = []
         medians: list[float] = []
-        watch()
+        watch.begin()
         while True:
             block, verdict, median = _block(call, inputs, draw, spare)
-            host, disturbed = watch()
+            host, disturbed = watch.end_block()
             repeats = sum(b.repeated for b in blocks)
             blocks.append(
                 Block(
