@@ -308,7 +308,9 @@ class Timing(_Strict):
     )
     min_samples: int = Field(64, ge=1, description="of latency at batch 1")
     max_samples: int = Field(400, ge=1)
-    min_seconds: float = Field(0.0, ge=0, description="of sampling latency, per launch")
+    min_seconds: float = Field(
+        0.0, ge=0, description="of sampling latency, per launch; goes before max_samples"
+    )
     max_seconds: float = Field(4.0, gt=0, description="of sampling latency, per launch")
     batch_sizes: tuple[int, ...] = Field((8, 32), description="the throughput sweep")
     sweep_seconds: float = Field(1.0, gt=0, description="per batch size, at least")
@@ -318,6 +320,14 @@ class Timing(_Strict):
     latency_percentile: float = Field(
         0.99, gt=0, lt=1, description="of the server scenario: the share that holds the bound"
     )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Timing:
+        for what in ("samples", "seconds"):
+            least, most = getattr(self, f"min_{what}"), getattr(self, f"max_{what}")
+            if least > most:
+                raise ValueError(f"min_{what} ({least:g}) is more than max_{what} ({most:g})")
+        return self
 
 
 class Limits(_Strict):

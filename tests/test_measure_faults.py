@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from harness.backends.base import Batch, Predictor
-from harness.measure.blocks import no_watch
-from harness.measure.latency import MAX_REPEATS, Limits, measure_latency
-from harness.measure.scenarios import single_stream
+from harness.measure.blocks import NO_WATCH
+from harness.measure.latency import MAX_REPEATS, MIN_BLOCKS, Limits, measure_latency
+from harness.measure.scenarios import features_per_example, offline, single_stream
+from harness.tasks.base import Encoded
 from tests import tiny_models
 
 pytestmark = pytest.mark.alone
@@ -67,11 +68,25 @@ class Caches(Planted):
         return 0.0 if met else 0.004
 
 
+class Disturbing:
+    """A watch that finds the blocks of these numbers, from 1, disturbed."""
+
+    def __init__(self, *disturbed: int) -> None:
+        self.disturbed, self.blocks, self.begun = disturbed, 0, 0
+
+    def begin(self) -> None:
+        self.begun += 1
+
+    def end_block(self) -> tuple[dict[str, Any], bool]:
+        self.blocks += 1
+        return {"block": self.blocks}, self.blocks in self.disturbed
+
+
 def timed(predictor: Predictor, samples: int, **more: Any) -> dict[str, Any]:
     timing = {
         "min_samples": samples, "max_samples": samples, "max_seconds": 20.0, "within": 0.02, **more,
     }  # fmt: skip
-    return single_stream(predictor, INPUTS, timing, 1, no_watch)
+    return single_stream(predictor, INPUTS, timing, 1, NO_WATCH)
 
 
 def test_a_sleep_on_every_hundredth_query_shows_in_p99_and_not_in_p50():
@@ -109,32 +124,58 @@ def test_too_few_queries_for_loadgen_are_invalid_with_its_reason():
 
 
 def test_a_minimum_duration_that_is_not_met_is_invalid():
-    facts = timed(Planted(), 72, min_seconds=60.0)
+    facts = timed(Planted(), 72, min_seconds=60.0, max_seconds=0.1)
     assert facts["verdict"] == "INVALID"
     assert "minimum duration not met" in facts["verdict_reason"]
 
 
+def test_a_minimum_duration_is_that_of_all_blocks_together_and_goes_before_max_samples():
+    """A fast model is sampled for as long as it takes, its blocks growing with the time."""
+    facts = timed(Planted(), 72, min_seconds=1.0)
+    assert (facts["verdict"], facts["verdict_reason"]) == ("VALID", "")
+    assert sum(block["seconds"] for block in facts["latency_blocks"]) >= 1.0
+    assert facts["samples"] > 200
+    assert MIN_BLOCKS <= len(facts["latency_blocks"]) < 40
+
+
 def test_disturbed_blocks_are_repeated_up_to_a_limit_and_their_share_is_told():
-    looks = 0
-
-    def watch() -> tuple[dict[str, Any], bool]:
-        nonlocal looks
-        looks += 1
-        return {"look": looks}, looks in (2, 4)  # the first is before the blocks
-
     result = measure_latency(
-        lambda _: work(), range(900), seed=1, limits=Limits(72, 72, 20, within=1e-6), watch=watch
-    )
+        lambda _: work(), range(900), seed=1, limits=Limits(72, 72, 20, within=1e-6),
+        watch=Disturbing(1, 3),
+    )  # fmt: skip
     assert [block.repeated for block in result.blocks][:4] == [True, False, True, False]
     assert result.disturbed_share == 2 / len(result.blocks)
-    assert result.blocks[0].host == {"look": 2}
+    assert result.blocks[0].host == {"block": 1}
     kept = [block for block in result.blocks if not block.repeated]
     assert len(result.samples_ms) <= sum(len(block.samples_ms) for block in kept)
 
     always = measure_latency(
         lambda _: work(), range(900), seed=1, limits=Limits(72, 72, 20, within=1e-6),
-        watch=lambda: ({}, True),
+        watch=Disturbing(*range(100)),
     )  # fmt: skip
     assert sum(block.repeated for block in always.blocks) == MAX_REPEATS
     assert always.disturbed_share == 1.0
     assert always.samples_ms
+
+
+SWEEP = {"batch_sizes": [4, 8], "sweep_seconds": 0.05}
+
+
+def test_a_disturbed_point_of_the_throughput_sweep_is_repeated_once_and_said():
+    watch = Disturbing(1, 3, 4)  # the first point's first test, both of the second's
+    points = offline(Planted(), INPUTS, SWEEP, 1, watch)["throughput"]
+    assert watch.begun == 2 and watch.blocks == 4
+    assert [(p["disturbed"], p["repeated"]) for p in points] == [(False, True), (True, True)]
+    quiet = offline(Planted(), INPUTS, SWEEP, 1, NO_WATCH)["throughput"]
+    assert [(p["disturbed"], p["repeated"]) for p in quiet] == [(False, False)] * 2
+
+
+def test_throughput_counts_examples_not_the_features_that_long_ones_are_cut_into():
+    halves = Encoded(INPUTS.inputs, {}, np.arange(len(INPUTS)) // 2, INPUTS.truncated)
+    assert features_per_example(halves) == 2.0
+    whole = offline(Planted(), INPUTS, SWEEP, 1, NO_WATCH)
+    found = offline(Planted(), halves, SWEEP, 1, NO_WATCH)
+    assert found["throughput_per_s"] < 0.75 * whole["throughput_per_s"]
+    point = found["throughput"][0]
+    features = point["batches"] * 4 / point["seconds"]
+    assert point["examples_per_s"] == pytest.approx(features / 2)

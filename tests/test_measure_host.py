@@ -78,13 +78,6 @@ def test_missing_distributions_have_no_version():
     assert list(host.library_versions(["numpy", "no-such-distribution"])) == ["numpy"]
 
 
-def test_busy_seconds_leave_idle_and_waiting_out(tmp_path):
-    tick = os.sysconf("SC_CLK_TCK")
-    (tmp_path / "stat").write_text("cpu  10 20 30 4000 500 6 7 8 99 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
-    assert host.busy_seconds(tmp_path / "stat") == pytest.approx((10 + 20 + 30 + 6 + 7 + 8) / tick)
-    assert host.busy_seconds(tmp_path / "none") is None
-
-
 def test_git_state_tells_commit_and_changes(tmp_path):
     def git(*arguments: str) -> str:
         identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]

@@ -115,3 +115,36 @@ def test_a_gpu_is_read_in_watts_and_what_it_does_not_tell_is_none() -> None:
         clock_mhz=1410, memory_clock_mhz=1593, temperature_c=61, power_w=250.5, energy_j=None,
         utilisation=0.4, slowdowns=["software thermal slowdown"], memory_used_mb=2000.0,
     )  # fmt: skip
+
+
+class TwoGpus(RecordedNvml):
+    """Handles are the numbers of the cards in the driver's order."""
+
+    UUIDS = ("GPU-aa11", "GPU-bb22")
+
+    def nvmlDeviceGetCount(self) -> int:
+        return len(self.UUIDS)
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        return index
+
+    def nvmlDeviceGetUUID(self, handle: int) -> bytes:
+        return self.UUIDS[handle].encode()
+
+
+@pytest.mark.parametrize(
+    ("visible", "ordinal", "card"),
+    [
+        (None, 0, 0), (None, 1, 1), ("1", 0, 1), ("1,0", 0, 1), ("1,0", 1, 0), ("1", 1, None),
+        ("", 0, None), ("-1", 0, None), ("1,-1,0", 1, None), ("GPU-bb", 0, 1),
+        (" GPU-bb22 , 0", 1, 0), ("GPU-cc", 0, None),
+    ],
+)  # fmt: skip
+def test_the_gpu_that_is_asked_is_the_one_that_cuda_shows_us(
+    visible: str | None, ordinal: int, card: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = gpu_state.visible_device(ordinal)
+    assert gpu_state.open_device(TwoGpus(), found) == card

@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from harness.backends.base import ArtifactInfo
 from harness.data.arrays import object_array, save_encoded
-from harness.measure.host import busy_seconds
+from harness.measure.host_state import processor_times, waiting_seconds
 from harness.measure.launch import others_at_work
-from harness.measure.observed import check_batch, check_device, check_threads, notes
+from harness.measure.observed import (
+    check_batch,
+    check_device,
+    check_threads,
+    notes,
+    working_threads,
+)
 from harness.measure.percentiles import percentiles
 from harness.tasks.base import Encoded
 from tests import tiny_models
@@ -143,7 +151,7 @@ def test_other_threads_than_asked_for_are_an_error():
         check_threads(2, {})
 
 
-@pytest.mark.skipif(busy_seconds() is None, reason="this system does not tell")
+@pytest.mark.skipif(processor_times()[0] is None, reason="this system does not tell")
 def test_a_busy_neighbour_is_seen():
     child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
@@ -159,6 +167,9 @@ def test_another_device_or_a_wrong_number_of_answers_is_an_error():
     check_device("cuda", {"device": "cuda:0"})
     with pytest.raises(RuntimeError, match="'cuda' was asked for, but 'cpu' computes"):
         check_device("cuda", {"device": "cpu"})
+    check_device("cuda:1", {"device": "cuda:1"})
+    with pytest.raises(RuntimeError, match="'cuda:1' was asked for, but 'cuda:0' computes"):
+        check_device("cuda:1", {"device": "cuda:0"})
     with pytest.raises(RuntimeError, match="a batch of 8 was asked for, but 4 answers"):
         check_batch(8, 4)
 
@@ -171,6 +182,40 @@ def test_lesser_differences_are_notes():
         "the openmp pool has 8 threads, 2 were asked for",
         "2 threads share 1 cores",
     ]
+    assert notes(asked, {"interop_threads": 4, "working_threads": 3}, {}) == [
+        "the inter-op pool has 4 threads, 2 were asked for",
+        "3 threads computed, 2 were asked for",
+    ]
+
+
+@pytest.mark.skipif(waiting_seconds() is None, reason="no schedstat here")
+def test_threads_that_compute_are_counted_and_those_that_wait_are_not():
+    work = np.random.default_rng(1).random((300, 300))
+    stop = threading.Event()
+
+    def compute() -> None:
+        end = time.perf_counter() + 0.2
+        while time.perf_counter() < end:
+            work @ work  # the lock of the interpreter is free meanwhile
+
+    waiting = threading.Thread(target=stop.wait)
+    waiting.start()
+    try:
+        with threadpool_limits(1):
+            assert working_threads(compute) == 1
+    finally:
+        stop.set()
+        waiting.join()
+
+
+def test_pytorchs_inter_op_pool_is_set_and_observed(static):
+    """Left alone it has a thread for each core of the machine."""
+    done = launch(static, runtime="torch", scenarios=["single-stream"])
+    assert done.returncode == 0, done.stderr
+    timing = json.loads((static / "out" / "timing.json").read_text())
+    assert timing["observed"]["interop_threads"] == 1
+    assert timing["observed"]["working_threads"] == 1
+    assert not [note for note in timing["notes"] if "threads" in note]
 
 
 def test_percentiles_that_the_samples_do_not_carry_have_a_reason():

@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from harness.data.arrays import object_array, save_encoded
 from harness.execute.launches import launch as bounded
 from harness.execute.process import Bounds, StageFailed
 from harness.measure.energy import Source
@@ -19,6 +21,7 @@ from harness.measure.host_state import read_counters
 from harness.measure.host_watch import HostWatch
 from harness.measure.launch_passes import BlockWatch
 from harness.measure.memory_watch import footprint
+from harness.tasks.base import Encoded
 from tests.test_measure_host_watch import hogs
 from tests.test_measure_launch import TIMING, launch, majority
 
@@ -83,14 +86,44 @@ def test_stated_watts_give_an_estimate_for_a_thousand_examples(
 def test_the_model_is_called_once_after_every_look() -> None:
     calls: list[int] = []
     watch = BlockWatch(HostWatch(), lambda: calls.append(1))
-    for _ in range(3):
-        watch()
+    watch.begin()
+    for _ in range(2):
+        watch.end_block()
     assert len(calls) == 3
     assert watch.watch.summary()["blocks"] == 2
 
 
 def test_a_launch_that_was_not_watched_says_nothing_of_its_host() -> None:
-    assert BlockWatch(HostWatch()).facts(1.0) == {}
+    assert BlockWatch(HostWatch()).facts("host_watch") == {}
+
+
+def test_each_scenario_is_watched_by_itself(tmp_path: Path) -> None:
+    """What happens between two of them is in no block, and every block in one of them."""
+    facts = timing_of(
+        tmp_path, scenarios=["offline", "single-stream", "server"],
+        timing=TIMING | {"latency_bound_ms": 100.0, "latency_percentile": 0.9},
+    )  # fmt: skip
+    sweep, latency = facts["throughput_host_watch"], facts["host_watch"]
+    assert len(facts["throughput"]) <= sweep["blocks"] <= 3 * len(facts["throughput"])
+    assert latency["blocks"] == len(facts["latency_blocks"])
+    assert facts["server_host_watch"]["blocks"] == len(facts["server_probes"])
+
+
+def test_the_cold_start_does_not_hold_the_reading_of_all_test_inputs(tmp_path: Path) -> None:
+    majority(tmp_path)
+    texts = object_array([f"{n} " + "word " * 200 for n in range(20_000)])
+    save_encoded(
+        tmp_path / "inputs.npz",
+        Encoded({"text": texts}, {}, np.arange(len(texts)), np.zeros(len(texts), bool)),
+    )
+    begin = time.monotonic_ns()
+    done = launch(tmp_path, runtime="sklearn", scenarios=[], started_ns=begin)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / "out" / "timing.json").read_text())
+    assert facts["preparation_seconds"] > 0.05
+    whole = (time.monotonic_ns() - begin) / 1e9
+    assert facts["load_seconds"] < facts["first_answer_seconds"]
+    assert facts["first_answer_seconds"] < whole - facts["preparation_seconds"]
 
 
 @pytest.mark.skipif(footprint().pss_mb is None, reason="no smaps_rollup here")

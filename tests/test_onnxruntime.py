@@ -148,6 +148,7 @@ def test_observed_names_the_provider_and_threads_that_run(bert):
         "dtype": "float32",
         "provider": "CPUExecutionProvider",
         "threads": 2,
+        "interop_threads": 1,
     }
 
 

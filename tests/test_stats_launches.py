@@ -10,7 +10,7 @@ from scipy import stats
 
 from harness.stats.launches import launch_interval, launch_ratio
 from harness.stats.medians import median_interval, relative_half_width
-from harness.stats.steady import changepoint, settled, steady_from, trend_p
+from harness.stats.steady import changepoint, pace, settled, steady_from, trend_p
 
 
 def test_the_median_of_six_lies_between_the_smallest_and_the_largest():
@@ -96,3 +96,44 @@ def test_warm_up_is_cut_off_and_a_slope_has_no_steady_part():
     assert steady_from([1.1**i for i in range(12)]) is None
     assert steady_from([1.0] * 5) is None
     assert steady_from([1.0] * 6) == 0
+
+
+def test_a_pace_is_sens_slope_of_the_logarithms():
+    values = np.random.default_rng(4).lognormal(0, 0.2, 15)
+    assert pace(values.tolist()) == pytest.approx(stats.theilslopes(np.log(values)).slope)
+
+
+@pytest.mark.parametrize("percent", [0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0])
+@pytest.mark.parametrize("blocks", [6, 8, 12, 16, 24, 34])
+def test_a_drift_of_more_than_five_percent_in_total_is_not_steady(blocks, percent):
+    """Up and down, however slow; one of less passes, as docs/measuring.md says."""
+    up = [(1 + percent / 100) ** i for i in range(blocks)]
+    steady = up[-1] <= 1.05
+    assert (steady_from(up) is not None) == steady
+    assert (steady_from(up[::-1]) is not None) == steady
+    linear = [1 + percent / 100 * i for i in range(blocks)]
+    if linear[-1] > 1.07:  # its pace falls on the way: near 5% the two forms differ
+        assert steady_from(linear) is None
+
+
+@pytest.mark.parametrize("percent", [1.25, 2.0, 3.0, 5.0, 10.0])
+def test_a_slope_is_found_in_the_noise_of_equal_launches(percent):
+    rng = np.random.default_rng(5)
+    slope = 1 + percent / 100 * np.arange(34)
+    found = [steady_from((slope * rng.lognormal(0, 0.033, 34)).tolist()) for _ in range(100)]
+    assert sum(first is not None for first in found) <= 3
+
+
+@pytest.mark.parametrize("blocks", [6, 8, 12, 16, 24, 34])
+@pytest.mark.parametrize("noise", [0.01, 0.033, 0.1])
+def test_stationary_noise_is_steady(blocks, noise):
+    rng = np.random.default_rng(6)
+    found = [steady_from(rng.lognormal(0, noise, blocks).tolist()) for _ in range(200)]
+    assert np.mean([first is not None for first in found]) > 0.97
+
+
+def test_a_step_is_cut_off_in_the_first_half_only():
+    """What comes after a late one is too short to be told."""
+    early = steady_from([1.4] * 8 + [1.0] * 18)
+    assert early is not None and 4 <= early <= 8
+    assert steady_from([1.0] * 20 + [1.4] * 6) is None

@@ -124,3 +124,11 @@ def test_json_schema_knows_every_key() -> None:
     schema = Suite.model_json_schema()
     assert set(schema["properties"]) == set(Suite.model_fields)
     json.dumps(schema)
+
+
+@pytest.mark.parametrize("what", ["samples", "seconds"])
+def test_a_minimum_above_its_maximum_is_refused(tmp_path: Path, what: str) -> None:
+    text = GOOD + f"timing: {{min_{what}: 1000, max_{what}: 400}}\n"
+    assert complaint(tmp_path, text) == (
+        f"mine.yaml:12: timing: min_{what} (1000) is more than max_{what} (400)"
+    )

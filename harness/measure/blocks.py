@@ -9,20 +9,35 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 import numpy as np
 
 T = TypeVar("T")
 
-#: Looks at the host: called before the first block and after every one. It returns facts about
-#: the time since its last call (they go into the record) and whether that time was disturbed.
-Watch = Callable[[], tuple[Mapping[str, Any], bool]]
+
+class Watch(Protocol):
+    """Looks at the host before the first block and after every one."""
+
+    def begin(self) -> None:
+        """Before the first block, and after a pause that is to be in none."""
+
+    def end_block(self) -> tuple[Mapping[str, Any], bool]:
+        """After a block, which is what happened since the last look: facts for the record, and
+        whether it was disturbed. The next block begins here."""
 
 
-def no_watch() -> tuple[Mapping[str, Any], bool]:
+class NoWatch:
     """For callers that do not care about the host."""
-    return {}, False
+
+    def begin(self) -> None:
+        pass
+
+    def end_block(self) -> tuple[Mapping[str, Any], bool]:
+        return {}, False
+
+
+NO_WATCH = NoWatch()
 
 
 @dataclass(frozen=True)

@@ -69,11 +69,11 @@ class GpuCounter:
     """The whole card's energy, as NVML counts it (Volta and later)."""
 
     name: str
-    index: int
+    ordinal: int  # of ``cuda:ordinal`` in this process
     wraps_at: float | None = None
 
     def joules(self) -> float:
-        level = gpu_state.gpu_level(self.index)
+        level = gpu_state.gpu_level(self.ordinal)
         if level is None or level.energy_j is None:
             raise OSError(f"{self.name} does not tell its energy any more")
         return level.energy_j
@@ -104,10 +104,10 @@ def counters(device: str = "cpu", root: Path = ROOT) -> list[Counter]:
     """The counters that cover a device: the CPU's always, the GPU's where it computes."""
     found: list[Counter] = list(rapl_zones(root))
     if device.startswith("cuda"):
-        index = int(device.partition(":")[2] or 0)
-        level = gpu_state.gpu_level(index)
+        ordinal = int(device.partition(":")[2] or 0)
+        level = gpu_state.gpu_level(ordinal)
         if level is not None and level.energy_j is not None:
-            found.append(GpuCounter(f"NVML GPU {index}", index))
+            found.append(GpuCounter(f"NVML GPU {gpu_state.visible_device(ordinal)}", ordinal))
     return found
 
 

@@ -6,6 +6,7 @@ is None; a single reading that a card does not give is None as well.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,16 +54,51 @@ def library() -> Iterator[Any | None]:
         pynvml.nvmlShutdown()
 
 
-def gpu_level(index: int = 0) -> GpuLevel | None:
-    """The GPU of that number in the driver's order; None where there is none to ask."""
+def visible_device(ordinal: int) -> int | str | None:
+    """What this process's ``cuda:ordinal`` is to NVML, which does not heed CUDA_VISIBLE_DEVICES: a
+    number in the driver's order, or the beginning of a UUID; None where it is hidden.
+
+    Numbers mean that order under ``CUDA_DEVICE_ORDER=PCI_BUS_ID``, which our processes run with.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return ordinal
+    devices: list[int | str] = []
+    for entry in map(str.strip, visible.split(",")):
+        if entry.isdecimal():
+            devices.append(int(entry))
+        elif entry.startswith(("GPU-", "MIG-")):
+            devices.append(entry)
+        else:  # CUDA heeds what stands before an entry that names no device
+            break
+    return devices[ordinal] if ordinal < len(devices) else None
+
+
+def gpu_level(ordinal: int = 0) -> GpuLevel | None:
+    """This process's ``cuda:ordinal``; None where there is none to ask."""
     with library() as nvml:
         if nvml is None:
             return None
         try:
-            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            handle = open_device(nvml, visible_device(ordinal))
         except nvml.NVMLError:
             return None
-        return read_level(nvml, handle)
+        return None if handle is None else read_level(nvml, handle)
+
+
+def open_device(nvml: Any, device: int | str | None) -> Any | None:
+    """NVML's handle of a `visible_device`; None where there is none of that UUID. Raises NVML's
+    errors."""
+    if isinstance(device, int):
+        return nvml.nvmlDeviceGetHandleByIndex(device)
+    if device is None or device.startswith("MIG-"):
+        return device and nvml.nvmlDeviceGetHandleByUUID(device)
+    for number in range(nvml.nvmlDeviceGetCount()):
+        handle = nvml.nvmlDeviceGetHandleByIndex(number)
+        uuid = nvml.nvmlDeviceGetUUID(handle)
+        if (uuid.decode() if isinstance(uuid, bytes) else uuid).startswith(device):
+            return handle
+    return None
 
 
 def read_level(nvml: Any, handle: Any) -> GpuLevel:

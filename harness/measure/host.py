@@ -189,19 +189,6 @@ def load_average() -> list[float] | None:
         return None
 
 
-def busy_seconds(stat: Path = Path("/proc/stat")) -> float | None:
-    """Core-seconds of work by all processes since the machine started; None where not told.
-
-    The difference over a measurement, less our own CPU time, is what the neighbours took.
-    """
-    try:
-        fields = stat.read_text().split("\n", 1)[0].split()
-        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[1:9])
-        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError):
-        return None
-
-
 def git_state(folder: Path | None = None) -> tuple[str | None, bool | None]:
     """Commit and dirty flag of the repository round ``folder`` (default: the working folder)."""
     where = str(folder or Path.cwd())

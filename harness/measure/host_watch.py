@@ -140,7 +140,7 @@ class HostWatch:
     """Watches the host over the blocks of one measurement, in the process that measures.
 
     ``products`` are timed at every call, beside NumPy's: keep them to one or two. ``threads`` is
-    what the measured code computes with. ``gpu`` is the index of the GPU in use, or None.
+    what the measured code computes with. ``gpu`` is N of the ``cuda:N`` in use, or None.
     """
 
     def __init__(

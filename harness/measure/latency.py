@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from harness.measure.blocks import Block, Draw, Watch, no_watch
+from harness.measure.blocks import NO_WATCH, Block, Draw, Watch
 from harness.measure.loadgen import System, Verdict, run_test
 from harness.measure.warming import ROUND, WarmUp, warm_up
 from harness.stats.medians import relative_half_width
@@ -29,6 +29,10 @@ MIN_QUERIES = 12
 BLOCK_SECONDS = 0.03
 #: Disturbed blocks that are repeated, as a share of `MIN_BLOCKS`; later ones are marked and kept.
 MAX_REPEATS = MIN_BLOCKS
+#: Samples of one launch at most, whatever ``min_seconds`` says: `timing.json` holds each of them.
+MOST_SAMPLES = 50_000
+#: What a clock of nanoseconds tells apart, in ms: a block's median is not less.
+RESOLUTION_MS = 1e-6
 #: Time of repeated inputs over that of fresh ones below which answers are taken to be cached.
 #: MLPerf's audit TEST04 compares the same two and allows 10%, on accelerators; on a CPU a repeated
 #: input also finds warmer data caches.
@@ -41,7 +45,8 @@ class Limits:
 
     ``within`` is the relative half-width of the median's 95% interval that is asked for. No
     fewer than ``min_samples`` and ``min_seconds``, no more than ``max_samples`` or ``max_seconds``
-    of sampling; ``min_samples`` goes before ``max_seconds``.
+    of sampling; ``min_samples`` goes before ``max_seconds``, and ``min_seconds`` before
+    ``max_samples`` (up to `MOST_SAMPLES`).
     """
 
     min_samples: int
@@ -108,7 +113,7 @@ def measure_latency(
     limits: Limits,
     shapes: Sequence[Hashable] | None = None,
     sizes: np.ndarray | None = None,
-    watch: Watch = no_watch,
+    watch: Watch = NO_WATCH,
 ) -> Latency:
     """Time ``call`` on single inputs, closed loop, in blocks drawn by ``seed``.
 
@@ -140,10 +145,10 @@ def measure_latency(
         blocks: list[Block] = []
         verdicts: list[Verdict] = []
         medians: list[float] = []
-        watch()
+        watch.begin()
         while True:
-            block, verdict, median = _block(call, inputs, draw, limits, spare)
-            host, disturbed = watch()
+            block, verdict, median = _block(call, inputs, draw, spare)
+            host, disturbed = watch.end_block()
             repeats = sum(b.repeated for b in blocks)
             blocks.append(
                 Block(
@@ -167,7 +172,7 @@ def measure_latency(
         first_steady=state.first,
         within=state.within,
         stopped=stopped,
-        verdict=_together(verdicts),
+        verdict=_together(verdicts, state.seconds, limits.min_seconds),
         warm_up=warm,
         unique_inputs=apart and not draw.repeats,
         repeat_ratio=ratio,
@@ -188,7 +193,8 @@ class _State:
 def _state(blocks: Sequence[Block]) -> _State:
     """What the blocks so far amount to: the steady part, or all where there is none."""
     counted = [(number, block) for number, block in enumerate(blocks) if not block.repeated]
-    start = steady_from([block.median_ms for _, block in counted], MIN_BLOCKS)
+    medians = [max(block.median_ms, RESOLUTION_MS) for _, block in counted]
+    start = steady_from(medians, MIN_BLOCKS)
     kept = counted[start or 0 :]
     return _State(
         samples=[sample for _, block in kept for sample in block.samples_ms],
@@ -204,15 +210,16 @@ def _stop(state: _State, limits: Limits) -> str:
     """Why sampling ends here; empty: it goes on."""
     if not state.samples:
         return ""
+    long_enough = state.seconds >= limits.min_seconds
     if (
         state.steady
         and state.within is not None
         and state.within <= limits.within
         and len(state.samples) >= limits.min_samples
-        and state.seconds >= limits.min_seconds
+        and long_enough
     ):
         return "interval"
-    if state.taken >= limits.max_samples:
+    if state.taken >= (limits.max_samples if long_enough else MOST_SAMPLES):
         return "max_samples"
     if state.seconds >= limits.max_seconds and state.taken >= limits.min_samples:
         return "max_seconds"
@@ -241,14 +248,23 @@ def _cost(call: Callable[[T], object], inputs: Sequence[T]) -> float:
 
 
 def _queries(cost: float, limits: Limits, inputs: int) -> int:
-    """Queries of a block: long enough to mean something, `MIN_BLOCKS` of them within the limits."""
-    wanted = max(MIN_QUERIES, int(BLOCK_SECONDS / max(cost, 1e-9)))
-    most = max(1, min(limits.max_samples, inputs) // MIN_BLOCKS)
-    return min(wanted, max(most, min(MIN_QUERIES, limits.max_samples, inputs)))
+    """Queries of a block: long enough to mean something, `MIN_BLOCKS` of them within the limits.
+
+    Where ``min_seconds`` asks for more samples than ``max_samples``, blocks grow, and not their
+    number; where it asks for more than there are inputs, these come again all the same.
+    """
+    cost = max(cost, 1e-9)
+    longest = max(BLOCK_SECONDS, limits.min_seconds / (2 * MIN_BLOCKS))
+    wanted = max(MIN_QUERIES, int(longest / cost))
+    samples = max(limits.max_samples, int(min(limits.min_seconds / cost, MOST_SAMPLES)))
+    if limits.min_seconds > cost * inputs:
+        return min(wanted, samples, inputs)
+    most = max(1, min(samples, inputs) // MIN_BLOCKS)
+    return min(wanted, max(most, min(MIN_QUERIES, samples, inputs)))
 
 
 def _block(
-    call: Callable[[T], object], inputs: Sequence[T], draw: Draw, limits: Limits, spare: T
+    call: Callable[[T], object], inputs: Sequence[T], draw: Draw, spare: T
 ) -> tuple[Block, Verdict, float]:
     """One LoadGen test over the next inputs; its samples, verdict, and LoadGen's own median.
 
@@ -276,7 +292,6 @@ def _block(
             "performance_issue_unique": True,
             "min_query_count": len(chosen),
             "max_query_count": len(chosen),
-            "min_duration_ms": int(limits.min_seconds / MIN_BLOCKS * 1e3),
             "single_stream_target_latency_percentile": 0.5,
         },
     )
@@ -306,12 +321,16 @@ def _repeat_ratio(call: Callable[[T], object], inputs: Sequence[T], draw: Draw) 
     return rounds[1] / rounds[0]
 
 
-def _together(verdicts: Sequence[Verdict]) -> Verdict:
-    """VALID where every block is; else the first reason, and how many share that fate."""
+def _together(verdicts: Sequence[Verdict], seconds: float, min_seconds: float) -> Verdict:
+    """VALID where every block is and they last long enough together; else the first reason, and
+    how many share that fate."""
     bad = [verdict for verdict in verdicts if not verdict.valid]
-    if not bad:
-        return Verdict(True)
-    return Verdict(False, f"{len(bad)} of {len(verdicts)} blocks: {bad[0].reason}")
+    if bad:
+        return Verdict(False, f"{len(bad)} of {len(verdicts)} blocks: {bad[0].reason}")
+    if seconds < min_seconds:
+        reason = f"minimum duration not met: {seconds:.3g} of {min_seconds:g} s"
+        return Verdict(False, reason)
+    return Verdict(True)
 
 
 @contextmanager

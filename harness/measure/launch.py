@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.backends.base import Predictor, Runtime
-    from harness.measure.blocks import Watch
+    from harness.backends.base import Batch, Predictor, Runtime
     from harness.measure.launch_passes import BlockWatch
     from harness.tasks.base import Encoded
 
@@ -32,6 +31,9 @@ FAILED, WRONG_REQUEST, UNSUPPORTED = 1, 2, 3
 #: 2: LoadGen's scenarios in blocks of unique inputs, percentiles by Weibull's position.
 #: 3: peak memory is this process's own, after its timing.
 TIMING_VERSION = 3
+
+#: Seconds of untimed predictions in which the threads that compute are counted.
+PROBE_SECONDS = 0.05
 
 #: What a launch looks at after the clock has stopped, each a pass of its own so that it cannot
 #: disturb the timing: functions of (predictor, inputs, specification) that give keys of
@@ -82,14 +84,13 @@ def launch(spec: dict[str, Any], out: Path) -> None:
     runtime: Runtime = registry.runtimes.get(spec["runtime"])()
     with pinned(spec["threads"]) as cores:
         predictor, encoded, timing = start(runtime, spec)
-        timing |= asked_and_observed(runtime, spec, predictor, cores)
-        watch = make_watch(spec, predictor, encoded)
+        timing |= asked_and_observed(runtime, spec, predictor, encoded, cores)
         with others_at_work() as others:
             timing |= measure(
-                predictor, encoded, spec["timing"], spec["seed"], watch,
+                predictor, encoded, spec["timing"], spec["seed"],
+                lambda: make_watch(spec, predictor, encoded),
                 spec.get("scenarios", DEFAULT_SCENARIOS),
             )  # fmt: skip
-        timing |= watch.facts(timing.get("latency_p50_ms"))
         timing |= others
         for name in FURTHER_PASSES:
             timing |= _function(name)(predictor, encoded, spec | {"idle": timing["idle"]})
@@ -106,18 +107,17 @@ def start(runtime: Runtime, spec: dict[str, Any]) -> tuple[Predictor, Encoded, d
     """Load, and answer once: the cold start.
 
     ``load_seconds`` includes the framework's import, as this process had imported nothing of it;
-    ``first_answer_seconds`` counts from the start of the process.
+    ``first_answer_seconds`` counts from the start of the process, without the time that we took
+    (``preparation_seconds``) to read all test inputs, which nobody's first answer waits for.
     """
-    import numpy as np
-
-    from harness.backends.base import pad
     from harness.data.arrays import load_encoded
     from harness.measure.cold_start import seconds_since_start
     from harness.measure.memory_watch import footprint
     from harness.measure.observed import check_batch
 
+    prepare = time.perf_counter()
     encoded = load_encoded(Path(spec["inputs"]))
-    first = pad(encoded, np.array([len(encoded) // 2]))
+    first = _first_input(encoded)
     idle = footprint()
     begin = time.perf_counter()
     predictor = runtime.load(
@@ -129,8 +129,10 @@ def start(runtime: Runtime, spec: dict[str, Any]) -> tuple[Predictor, Encoded, d
     loaded = time.perf_counter()
     logits = predictor.predict(first)
     answered = time.perf_counter()
+    since_start = seconds_since_start(spec.get("started_ns"))
     facts = {
-        "first_answer_seconds": seconds_since_start(spec.get("started_ns")),
+        "first_answer_seconds": since_start and since_start - (begin - prepare),
+        "preparation_seconds": begin - prepare,
         "load_seconds": loaded - begin,
         "first_call_ms": (answered - loaded) * 1e3,
         "idle": vars(idle),
@@ -140,7 +142,11 @@ def start(runtime: Runtime, spec: dict[str, Any]) -> tuple[Predictor, Encoded, d
 
 
 def asked_and_observed(
-    runtime: Runtime, spec: dict[str, Any], predictor: Predictor, cores: list[int] | None
+    runtime: Runtime,
+    spec: dict[str, Any],
+    predictor: Predictor,
+    encoded: Encoded,
+    cores: list[int] | None,
 ) -> dict[str, Any]:
     """``asked``, ``observed`` and ``notes`` on differences; an error where one decides.
 
@@ -148,7 +154,14 @@ def asked_and_observed(
     """
     from harness.measure import observed as check
 
-    observed = predictor.observed()
+    first = _first_input(encoded)
+
+    def work() -> None:
+        end = time.perf_counter() + PROBE_SECONDS
+        while time.perf_counter() < end:
+            predictor.predict(first)
+
+    observed = predictor.observed() | {"working_threads": check.working_threads(work)}
     check.check_threads(spec["threads"], observed)
     check.check_device(spec["device"], observed)
     pools = check.thread_pools()
@@ -168,29 +181,36 @@ def asked_and_observed(
 
 def make_watch(spec: dict[str, Any], predictor: Predictor, encoded: Encoded) -> BlockWatch:
     """What looks at the host between blocks; after a look the model is called once, untimed."""
-    import numpy as np
-
-    from harness.backends.base import pad
     from harness.measure.host_watch import HostWatch
     from harness.measure.launch_passes import BlockWatch
 
     gpu = int(spec["device"].partition(":")[2] or 0) if spec["device"] != "cpu" else None
-    first = pad(encoded, np.array([len(encoded) // 2]))
+    first = _first_input(encoded)
     return BlockWatch(HostWatch(threads=spec["threads"], gpu=gpu), lambda: predictor.predict(first))
+
+
+def _first_input(encoded: Encoded) -> Batch:
+    """The one that is answered first, and between measurements: from the middle, of any length."""
+    import numpy as np
+
+    from harness.backends.base import pad
+
+    return pad(encoded, np.array([len(encoded) // 2]))
 
 
 @contextmanager
 def others_at_work() -> Iterator[dict[str, float | None]]:
     """Fills ``others_busy_cores``: cores that other processes kept busy meanwhile, on average.
 
-    Unlike the load average it leaves our own work out, and it covers the measurement exactly.
+    Unlike the load average it leaves our own work out, and it covers the measurement exactly; as in
+    ``host_watch``, time that the hypervisor gave to other guests is not in it.
     """
-    from harness.measure.host import busy_seconds
+    from harness.measure.host_state import processor_times
 
     facts: dict[str, float | None] = {"others_busy_cores": None}
-    before, own, start = busy_seconds(), time.process_time(), time.perf_counter()
+    before, own, start = processor_times()[0], time.process_time(), time.perf_counter()
     yield facts
-    after = busy_seconds()
+    after = processor_times()[0]
     if before is not None and after is not None:
         others = after - before - (time.process_time() - own)
         facts["others_busy_cores"] = max(0.0, others) / (time.perf_counter() - start)
@@ -205,21 +225,27 @@ def measure(
     encoded: Encoded,
     timing: dict[str, Any],
     seed: int,
-    watch: Watch,
+    new_watch: Callable[[], BlockWatch],
     scenarios: tuple[str, ...] | list[str] = DEFAULT_SCENARIOS,
 ) -> dict[str, Any]:
     """The scenarios asked for, one after the other: most of the body of ``timing.json``."""
     facts: dict[str, Any] = {"inputs": len(encoded), "scenarios": list(scenarios)}
     for name in scenarios:
-        facts |= _function(SCENARIOS[name])(predictor, encoded, timing, seed, watch)
+        function, key = SCENARIOS[name]
+        watch = new_watch()
+        facts |= _function(function)(predictor, encoded, timing, seed, watch)
+        facts |= watch.facts(key)
+        if name == "single-stream":
+            facts["latency_p50_products"] = watch.watch.relative(facts["latency_p50_ms"])
     return facts
 
 
-#: Scenario to the function that measures it, given (predictor, inputs, timing, seed, watch).
+#: Scenario to (the function that measures it, given predictor, inputs, timing, seed and watch; the
+#: key for what its watch saw).
 SCENARIOS = {
-    "single-stream": "harness.measure.scenarios:single_stream",
-    "offline": "harness.measure.scenarios:offline",
-    "server": "harness.measure.scenarios:server",
+    "single-stream": ("harness.measure.scenarios:single_stream", "host_watch"),
+    "offline": ("harness.measure.scenarios:offline", "throughput_host_watch"),
+    "server": ("harness.measure.scenarios:server", "server_host_watch"),
 }
 
 

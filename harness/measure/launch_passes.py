@@ -29,19 +29,17 @@ ENERGY_SECONDS = 2.0
 
 
 class BlockWatch:
-    """A `HostWatch` as the load generator's blocks call it: before the first, after every one."""
+    """A `HostWatch` over one scenario, as `harness.measure.blocks.Watch`."""
 
     def __init__(self, watch: HostWatch, refresh: Callable[[], object] = lambda: None) -> None:
         """``refresh`` calls the model once after every look, untimed: a look fills caches."""
         self.watch, self._refresh = watch, refresh
-        self._begun = False
 
-    def __call__(self) -> tuple[Mapping[str, Any], bool]:
-        if not self._begun:
-            self._begun = True
-            self.watch.begin()
-            self._refresh()
-            return {}, False
+    def begin(self) -> None:
+        self.watch.begin()
+        self._refresh()
+
+    def end_block(self) -> tuple[Mapping[str, Any], bool]:
         block = self.watch.end_block()
         self._refresh()
         figures = {
@@ -53,15 +51,12 @@ class BlockWatch:
         }
         return {key: value for key, value in figures.items() if value is not None}, block.disturbed
 
-    def facts(self, latency_p50_ms: float | None) -> dict[str, Any]:
-        """``host_watch``, and the median latency in neutral products."""
+    def facts(self, key: str) -> dict[str, Any]:
+        """What was seen, as ``key``; {} where there was no block."""
         if not self.watch.blocks:
             return {}
         self.watch.finish()
-        return {
-            "host_watch": self.watch.summary(),
-            "latency_p50_products": self.watch.relative(latency_p50_ms),
-        }
+        return {key: self.watch.summary()}
 
 
 def peaks(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) -> dict[str, Any]:
@@ -89,8 +84,9 @@ def device_time(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) ->
 
 
 def energy(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) -> dict[str, Any]:
-    """Joules of 1,000 features in batches of the sweep's largest size."""
+    """Joules of 1,000 examples in batches of the sweep's largest size."""
     from harness.backends.base import pad, sorted_batches
+    from harness.measure.scenarios import features_per_example
 
     source = energy_source(spec["device"])
     known = bool(source.sources) or source.watts_per_core is not None
@@ -98,14 +94,15 @@ def energy(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) -> dict
     batches = [pad(encoded, chosen) for chosen in sorted_batches(encoded, size)] if known else []
     for batch in batches[:: max(1, len(batches) // 4)]:  # shapes that have to be met once
         predictor.predict(batch)
-    examples, step = 0, 0
+    in_one_pass = len(encoded) / features_per_example(encoded)
+    examples, step = 0.0, 0
     with source.measured() as used:
         end = time.perf_counter() + ENERGY_SECONDS
         # whole passes, so that long inputs and short ones have their share
         while batches and (step % len(batches) or time.perf_counter() < end or not step):
             predictor.predict(batches[step % len(batches)])
             step += 1
-            examples += len(encoded) if step % len(batches) == 0 else 0
+            examples += in_one_pass if step % len(batches) == 0 else 0
     joules = None if used.joules is None or not examples else used.joules * 1000 / examples
     facts: dict[str, Any] = {
         "energy_j_per_1000": joules,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,19 +35,20 @@ def single_stream(
 def offline(
     predictor: Predictor, encoded: Encoded, timing: dict[str, Any], seed: int, watch: Watch
 ) -> dict[str, Any]:
-    """Examples per second, over the sweep of batch sizes."""
+    """Examples per second, over the sweep of batch sizes, which count features."""
     points = []
+    per_example = features_per_example(encoded)
     for batch_size in dict.fromkeys(min(size, len(encoded)) for size in timing["batch_sizes"]):
         features: list[np.ndarray] = list(sorted_batches(encoded, batch_size))
-        points.append(
-            measure_throughput(
-                predictor.predict,
-                Lazily(len(features), lambda i, f=features: pad(encoded, f[i])),  # type: ignore[misc]
-                [len(chosen) for chosen in features],
-                batch_size=batch_size,
-                seconds=timing["sweep_seconds"],
-            )
+        point = measure_throughput(
+            predictor.predict,
+            Lazily(len(features), lambda i, f=features: pad(encoded, f[i])),  # type: ignore[misc]
+            [len(chosen) for chosen in features],
+            batch_size=batch_size,
+            seconds=timing["sweep_seconds"],
+            watch=watch,
         )
+        points.append(replace(point, examples_per_s=point.examples_per_s / per_example))
     top = best(points)
     return {
         "throughput": [point.as_dict() for point in points],
@@ -77,6 +79,11 @@ def limits(timing: dict[str, Any]) -> Limits:
     """The part of `harness.suite.Timing` that says when latency sampling ends."""
     known = {name: timing[name] for name in ("min_seconds", "within") if name in timing}
     return Limits(timing["min_samples"], timing["max_samples"], timing["max_seconds"], **known)
+
+
+def features_per_example(encoded: Encoded) -> float:
+    """A long text may be cut into several features, which all have to be predicted for it."""
+    return len(encoded) / max(1, len(np.unique(encoded.example_index)))
 
 
 def sizes(encoded: Encoded) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from harness.measure.blocks import Draw, Watch, no_watch
+from harness.measure.blocks import NO_WATCH, Draw, Watch
 from harness.measure.latency import no_garbage_collection
 from harness.measure.loadgen import System, run_test
 from harness.measure.percentiles import samples_needed
@@ -83,7 +83,7 @@ def measure_server(
     percentile: float,
     seconds: float,
     sizes: np.ndarray | None = None,
-    watch: Watch = no_watch,
+    watch: Watch = NO_WATCH,
 ) -> Server:
     """The largest Poisson rate at which the ``percentile`` of latencies is ``bound_ms`` at most.
 
@@ -105,7 +105,7 @@ def measure_server(
     probes: list[Probe] = []
     holds, fails = 0.0, 1e3 / service_ms  # no rate above that of back-to-back answers lasts
     tried_fails: float | None = None
-    watch()
+    watch.begin()
     with no_garbage_collection():
         while len(probes) < MAX_TESTS and fails > holds * (1 + CLOSE):
             rate = (holds + fails) / 2 if holds or not probes else fails / FALL
@@ -156,7 +156,7 @@ def _probe(
             "qsl_rng_seed": seed,
         },
     )
-    _, disturbed = watch()
+    _, disturbed = watch.end_block()
 
     def carried(q: float) -> float | None:
         return result.percentile_ms(100 * q) if result.queries >= samples_needed(q) else None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 
+from harness.measure.blocks import NO_WATCH, Watch
 from harness.measure.latency import no_garbage_collection
 from harness.measure.loadgen import BatchSystem, Verdict, run_test
 
@@ -18,7 +19,7 @@ T = TypeVar("T")
 #: Batches that a point rests on at least, where there are so many.
 MIN_BATCHES = 3
 #: Tests of one point: LoadGen calls one that ends under the minimum duration INVALID, and the next
-#: one is then made longer by as much as was missing.
+#: one is then made longer by as much as was missing; one of them may repeat a disturbed one.
 MAX_TESTS = 3
 #: A repeated test is this much longer than the first one's speed says.
 SPARE = 1.2
@@ -35,6 +36,8 @@ class Throughput:
     seconds: float  # timed
     batches: int  # timed
     verdict: Verdict = field(default_factory=lambda: Verdict(True))
+    disturbed: bool = False
+    repeated: bool = False  # in place of a disturbed test
 
     def as_dict(self) -> dict[str, object]:
         return vars(self) | {
@@ -50,6 +53,7 @@ def measure_throughput(
     *,
     batch_size: int,
     seconds: float,
+    watch: Watch = NO_WATCH,
 ) -> Throughput:
     """Examples per second over ``batches``, which are sorted by length as scoring sorts them.
 
@@ -58,7 +62,8 @@ def measure_throughput(
     ``seconds``, evenly spaced ones stand for the rest (time grows steadily along the sorted
     batches, so that this midpoint rule estimates the whole split's rate; the first few alone would
     be the longest). Each chosen batch is called once untimed before, which lets compilers and
-    allocators see its shape. Whole passes over the batches are repeated for ``seconds`` at least.
+    allocators see its shape. Whole passes over the batches are repeated for ``seconds`` at least. A
+    disturbed test is repeated once.
     """
     if not batches:
         raise ValueError("there is no batch to time")
@@ -74,15 +79,21 @@ def measure_throughput(
         call(batches[index])
     one_pass = max(time.perf_counter() - start, 1e-9)
     members = [int(examples[index]) for index in chosen]
+    timed = [batches[i] for i in chosen]
+    repeated = False
     with no_garbage_collection():
+        watch.begin()
         for _ in range(MAX_TESTS):
             passes = _passes(one_pass, seconds, sum(members))
-            point = _offline(
-                call, [batches[i] for i in chosen], members, passes, batch_size, seconds
-            )
-            if point.verdict.valid or passes * sum(members) >= MAX_SAMPLES:
+            point = _offline(call, timed, members, passes, batch_size, seconds)
+            disturbed = watch.end_block()[1]
+            point = replace(point, disturbed=disturbed, repeated=repeated)
+            if not point.verdict.valid and passes * sum(members) < MAX_SAMPLES:
+                one_pass = point.seconds / passes / SPARE
+            elif disturbed and not repeated:
+                repeated = True
+            else:
                 break
-            one_pass = point.seconds / passes / SPARE
     return point
 
 

@@ -233,17 +233,21 @@ def overlap_facts(job: Job) -> dict[str, Any]:
 
 
 def sample(encoded: Encoded, size: int, seed: int) -> Encoded:
-    """A seeded sample of features, for timings on real inputs in their real lengths.
+    """A seeded sample of ``size`` features or a few less, for timings on real inputs in their real
+    lengths: whole examples, so that they have as many features each as in the split.
 
     Smaller than asked where images are large: a timed process holds them all.
     """
-    count = len(encoded)
     for column in encoded.inputs.values():
         if isinstance(column, Pixels):
             size = min(size, max(1, _TIMED_PIXELS // column.values[0].size))
-    chosen = np.sort(np.random.default_rng(seed).permutation(count)[:size])
+    features = np.bincount(encoded.example_index)
+    order = np.random.default_rng(seed).permutation(len(features))
+    fit_in = int(np.searchsorted(np.cumsum(features[order]), size, side="right"))
+    chosen = np.flatnonzero(np.isin(encoded.example_index, order[: max(1, fit_in)]))
     inputs = take_rows(encoded.inputs, chosen)
-    return Encoded(inputs, {}, np.arange(len(chosen)), np.zeros(len(chosen), bool))
+    examples = np.unique(encoded.example_index[chosen], return_inverse=True)[1]
+    return Encoded(inputs, {}, examples, np.zeros(len(np.unique(examples)), bool))
 
 
 def describe(entry: TaskEntry) -> dict[str, Any]:

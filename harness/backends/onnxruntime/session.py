@@ -47,12 +47,16 @@ class OnnxPredictor(Predictor):
         return bound_run(self._session, feed, self._device)
 
     def observed(self) -> dict[str, Any]:
-        """``device``, ``dtype``, ``provider``, ``threads`` (as the session holds them)."""
+        """``device`` (of the provider that runs), ``dtype`` (as asked: a session does not tell),
+        ``provider``, ``threads`` and ``interop_threads`` (as the session holds them)."""
+        provider = self._session.get_providers()[0]
+        options = self._session.get_session_options()
         return {
-            "device": self._device,
+            "device": next((d for d, name in PROVIDERS.items() if name == provider), provider),
             "dtype": self._dtype,
-            "provider": self._session.get_providers()[0],
-            "threads": self._session.get_session_options().intra_op_num_threads,
+            "provider": provider,
+            "threads": options.intra_op_num_threads,
+            "interop_threads": options.inter_op_num_threads,
         }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.backends.base import Batch, Predictor
 from harness.backends.tensorflow.model import TensorFlowModel
-from harness.backends.tensorflow.threads import observed_threads
+from harness.backends.tensorflow.threads import observed_interop_threads, observed_threads
 
 
 class TensorFlowPredictor(Predictor):
@@ -40,6 +40,7 @@ class TensorFlowPredictor(Predictor):
             "device": _device_of(self._model),
             "dtype": str(self._model.head[0][0].dtype.name),
             "threads": observed_threads(),
+            "interop_threads": observed_interop_threads(),
             "compiled": "XLA, shapes padded to powers of two" if self._xla else "tf.function",
         }
 
@@ -59,4 +60,6 @@ def signature(batch: Batch) -> dict[str, Any]:
 
 
 def _device_of(model: TensorFlowModel) -> str:
-    return "cuda" if "GPU" in model.head[0][0].device else "cpu"
+    """``cpu`` or ``cuda:N``, from a weight's ``/job:localhost/.../device:GPU:N``."""
+    kind, _, number = model.head[0][0].device.rpartition("device:")[2].partition(":")
+    return f"cuda:{number}" if kind == "GPU" else "cpu"

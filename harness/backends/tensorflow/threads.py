@@ -42,6 +42,12 @@ def observed_threads() -> int:
     return int(tf.config.threading.get_intra_op_parallelism_threads())
 
 
+def observed_interop_threads() -> int:
+    import tensorflow as tf
+
+    return int(tf.config.threading.get_inter_op_parallelism_threads())
+
+
 def computes_bfloat16() -> bool:
     """Whether the GPU has bfloat16 units: NVIDIA's have from compute capability 8.0."""
     import tensorflow as tf

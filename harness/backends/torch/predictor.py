@@ -59,6 +59,7 @@ class TorchPredictor(Predictor):
             "device": str(parameter.device),
             "dtype": str(parameter.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
+            "interop_threads": torch.get_num_interop_threads(),
             "attention": _attention(self._model),
         }
 

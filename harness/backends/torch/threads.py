@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 
 from harness.errors import Unsupported
 
+#: Threads that run parts of one graph side by side: `torch.jit.fork` alone asks for that, which
+#: nothing here calls. Left alone, the pool has a thread for each core of the machine.
+INTEROP_THREADS = 1
+
 
 def use_threads(threads: int) -> None:
-    """Compute with this many threads; 0 leaves PyTorch's choice (all cores)."""
+    """Compute with this many threads; 0 leaves PyTorch's choice (all cores).
+
+    The inter-op pool can be sized once a process and before its first use; what it is then is
+    among what a predictor observes.
+    """
     if threads > 0:
         torch.set_num_threads(threads)
+        if torch.get_num_interop_threads() != INTEROP_THREADS:
+            with suppress(RuntimeError):
+                torch.set_num_interop_threads(INTEROP_THREADS)
 
 
 def check_device(device: str) -> None:
