@@ -29,7 +29,7 @@ class Cell:
 class Header:
     """What stands above a column, with its unit, and what it means.
 
-    ``spare`` columns are the first to go where the space is narrow (on a console).
+    ``spare`` columns go first, the last before the others, where space is narrow (on a console).
     """
 
     text: str

@@ -57,8 +57,10 @@ def _print_table(table: Table, console: Console) -> None:
     )
     widths = [_unbroken(table, i) for i in range(len(table.headers))]
     kept = list(range(len(widths)))
-    if sum(widths) + _GAP * (len(widths) + 1) > console.width:
-        kept = [i for i in kept if not table.headers[i].spare]
+    while spare := [i for i in kept if table.headers[i].spare]:
+        if sum(widths[i] for i in kept) + _GAP * (len(kept) + 1) <= console.width:
+            break
+        kept.remove(spare[-1])
     for i in kept:
         head = table.headers[i]
         broken = textwrap.fill(head.text, widths[i], break_on_hyphens=False)
