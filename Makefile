@@ -66,8 +66,8 @@ regress: $(VENV)/.dev-$(EXTRA)
 	@test -d $(OWN) || { mkdir -p $(OWN) && cp build/own-speed/*.json $(OWN); }
 	$(BIN)/harness compare $(OWN) build/own-speed $(ARGS)
 
-# Regret of `harness choose --data` on five data sets; half an hour on 2 quiet cores, with
-# BANKING=path of Banking77's train.csv.
+# Regret of `harness choose --data` on cuts of Banking77 (BANKING=path of its train.csv) and of
+# Reuters R8; half an hour on 2 quiet cores.
 choose-study: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python -m tests.benchmarks.choose_study --banking $(BANKING) $(ARGS)
 

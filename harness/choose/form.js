@@ -8,6 +8,11 @@
   const NAMED = 6;
   const out = document.getElementById("choose-answer");
   const keyOf = (r) => rule.key.map((name) => String(r[name])).join("/");
+  const byKey = new Map();
+  for (const row of rows) {
+    if (!byKey.has(keyOf(row))) byKey.set(keyOf(row), []);
+    byKey.get(keyOf(row)).push(row);
+  }
   const flagOf = (name) => (name in rule.bounds ? rule.bounds[name].flag : `--${name}`);
   const say = (tag, text) => {
     const node = document.createElement(tag);
@@ -36,8 +41,8 @@
       return asked.examples ? Math.abs(Math.log(r.train_examples / asked.examples)) : -r.train_examples;
     };
     return Object.entries(answer.boards).map(([task, suite]) =>
-      rows
-        .filter((r) => keyOf(r) === key && r.task === task && r.suite === suite && r.status === "ok" && r.score !== null)
+      byKey.get(key)
+        .filter((r) => r.task === task && r.suite === suite && r.status === "ok" && r.score !== null)
         .sort((a, b) => distance(a) - distance(b) || (a.row_id < b.row_id ? -1 : 1))[0]
     );
   }
@@ -60,12 +65,12 @@
   }
 
   const listed = (keys) => {
-    const names = keys.map((key) => {
-      const row = rows.find((r) => keyOf(r) === key);
+    const names = keys.slice(0, NAMED).map((key) => {
+      const [row] = byKey.get(key);
       return `${row.model_name} ${row.recipe} in ${row.runtime}`;
     });
-    const rest = names.length - NAMED;
-    return names.slice(0, NAMED).join(", ") + (rest > 0 ? ` and ${rest} more` : "");
+    const rest = keys.length - names.length;
+    return names.join(", ") + (rest ? ` and ${rest} more` : "");
   };
 
   function sayTies(answer) {
@@ -78,11 +83,19 @@
     if (untested.length) say("p", `Not tested against ${listed([leader])}: ${listed(untested)}.`);
   }
 
+  function sayHosts(answer, asked) {
+    const hosts = (key) => rowsOf(key, answer, asked).map((r) => r.host_id).filter(Boolean);
+    const mine = hosts(answer.recommended);
+    const others = answer.ranking.map(([key]) => key).filter((key) => hosts(key).some((host) => !mine.includes(host)));
+    if (mine.length && others.length) say("p", `Timed on another host than the recommended: ${listed(others)}.`);
+  }
+
   function sayExcluded(excluded) {
     const groups = new Map();
     for (const { key, broken, unmeasured } of excluded) {
       for (const name of [...broken.map(flagOf), ...unmeasured.map((n) => `${flagOf(n)} (not measured)`)]) {
-        groups.set(name, [...(groups.get(name) || []), key]);
+        if (!groups.has(name)) groups.set(name, []);
+        groups.get(name).push(key);
       }
     }
     for (const [name, keys] of groups) say("p", `Excluded by ${name}, ${keys.length}: ${listed(keys)}.`);
@@ -120,6 +133,7 @@
     if (answer.recommended) {
       say("p", `Recommended: ${describe(answer.recommended, answer, asked)}.`);
       sayTies(answer);
+      sayHosts(answer, asked);
       const { readable, faithfulness } = answer.interpretability;
       if (readable) say("p", "A linear model: its weights are readable by themselves.");
       if (faithfulness) {

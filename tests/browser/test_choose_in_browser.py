@@ -16,9 +16,11 @@ from harness.choose.answer import decide, decisions
 from harness.choose.evidence import select
 from harness.choose.gather import gather
 from harness.choose.question import Question
+from harness.records.files import read_json, write_json
 from tests.browser.conftest import Open
 from tests.conftest import Harness
 from tests.curve_suite import write_curve_suite
+from tests.records import HOST, write_results
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 
@@ -126,3 +128,24 @@ def test_what_nothing_satisfies_names_the_nearest(nlp: Path, opened: Open) -> No
     text = page.locator("#choose-answer").inner_text()
     assert "the nearest is" in text and "--max-latency-ms 1" in text
     assert "Excluded by --min-score" in text
+
+
+def test_rows_that_another_host_timed_are_named(tmp_path: Path, opened: Open) -> None:
+    """One row has a launch on a second host, more than on the first: the console is told to take
+    the board's timings."""
+    folder = write_results(tmp_path, trouble=False, size=100)
+    plan = json.loads((folder / "plan.json").read_text())
+    (entry,) = [
+        e for e in plan["rows"] if (e["row"]["model"], e["row"]["task"]) == ("tfidf", "topics")
+    ]
+    place = folder / "runs" / entry["runs"][0]["run_id"] / "measurements"
+    timing = read_json(next(place.glob("*-0")) / "timing.json") or {}
+    for launch in range(3):
+        write_json(place / f"h2-{launch}" / "timing.json", timing)
+        write_json(place / f"h2-{launch}" / "host.json", HOST | {"host_id": "h2"})
+    render(folder)
+    page = opened(folder / "leaderboard.html").page
+    ask(page, task="topics", max_size_mb="500", weight_score="1")
+    text = page.locator("#choose-answer").inner_text()
+    assert "Timed on another host than the recommended" in text
+    assert "harness choose --suite demo --timings board" in text
