@@ -209,6 +209,8 @@ def summary(plan: Plan) -> dict[str, Any]:
         "command": f"make bench SUITE={suite.suite}",
         "full": plan.options.full,
         "margins": suite.margins,
+        "timing": suite.timing.model_dump(mode="json"),
+        "limits": suite.limits.model_dump(mode="json"),
         "models": {
             m.id: {
                 "name": m.name or m.id,
