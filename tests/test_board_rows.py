@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 
 from harness.boards.board import build, render
 from harness.boards.collect import KEYS, collect
+from harness.boards.columns import COLUMNS
 from harness.boards.definition import Definition
 from harness.boards.rank import ranked
 from harness.errors import RequestError
@@ -319,3 +320,58 @@ def test_records_of_a_newer_program_are_refused(tmp_path: Path) -> None:
     (folder / "plan.json").write_text(json.dumps({**plan, "schema_version": 99}))
     with pytest.raises(RequestError, match="schema_version 99"):
         build(folder, Definition())
+
+
+def timed_row(folder: Path, launches: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The row of a run with these launches, and its cells by column."""
+    place = one_task(folder, {"a": [[1, 1, 0]]})
+    for number, timing in enumerate(launches, 1):
+        measured = place / "runs" / "a-0" / "measurements" / f"h-{number}"
+        write_json(measured / "timing.json", {"timing_version": 3, **timing})
+        write_json(measured / "host.json", {"host_id": "h"})
+    (row,) = build(place).rows
+    shown = ("latency_p50_ms", "latency_p50_interval", "throughput_per_s")
+    return row | {f"{key} cell": COLUMNS[key].cell(row, {}).text for key in shown}
+
+
+WHOLE = {
+    "latency_p50_ms": 12.4, "latency_p90_ms": 14.0, "latency_p99_ms": None, "steady": True,
+    "verdict": "VALID", "throughput_per_s": 100.0, "throughput_verdict": "VALID",
+    "peak_memory_mb": 300.0,
+}  # fmt: skip
+SERVER = {"server_rate_per_s": 40.0, "peak_memory_mb": 320.0}
+
+
+def test_a_launch_of_another_scenario_does_not_take_a_rows_figures_away(tmp_path: Path) -> None:
+    row = timed_row(tmp_path, [WHOLE, SERVER, WHOLE | {"latency_p50_ms": 12.6}])
+    assert row["launches"] == 2
+    assert row["latency_p50_ms"] == 12.5
+    # t of one degree of freedom on the logarithms: 12.706 x ln(12.6 / 12.4) / 2 = 10.2%
+    assert row["latency_p50_interval cell"] == "[11.3, 13.8]"
+    assert row["latency_p99_ms"] is None
+    assert row["peak_memory_mb"] == 300.0
+
+
+def test_a_percentile_that_one_launch_does_not_carry_is_none_of_the_rows(tmp_path: Path) -> None:
+    row = timed_row(tmp_path, [WHOLE, WHOLE | {"latency_p90_ms": None}])
+    assert row["latency_p90_ms"] is None
+
+
+def test_what_is_not_valid_or_not_steady_is_marked_beside_the_figure(tmp_path: Path) -> None:
+    whole = timed_row(tmp_path / "whole", [WHOLE])
+    assert (whole["latency_p50_ms cell"], whole["throughput_per_s cell"]) == ("12.4", "100")
+    assert whole["latency_p50_interval cell"] == "-"  # of one launch there is none
+    invalid = timed_row(tmp_path / "throughput", [WHOLE, WHOLE | {"throughput_verdict": "INVALID"}])
+    assert invalid["throughput_per_s cell"] == "100 (INVALID)"
+    assert (invalid["throughput_verdict"], invalid["timing_verdict"]) == ("INVALID", "VALID")
+    assert invalid["latency_p50_ms cell"] == "12.4"
+    doubted = timed_row(tmp_path / "latency", [WHOLE | {"verdict": "INVALID", "steady": False}])
+    assert doubted["latency_p50_ms cell"] == "12.4 (not steady, INVALID)"
+    assert doubted["throughput_per_s cell"] == "100"
+
+
+def test_the_default_board_says_on_how_many_launches_a_row_rests(results: Path) -> None:
+    for section in build(results).page.sections:
+        heads = [header.text for header in section.runtimes.headers]
+        counts = {row[heads.index("launches")].text for row in section.runtimes.rows}
+        assert counts <= {"0", "2"} and "2" in counts

@@ -39,7 +39,7 @@ KEYS = (
     "validation_score", "train_examples", "train_available", "examples_available",
     "truncated_share", "overlap_share", "launches", *model_facts.KEYS,
     "latency_p50_low_ms", "latency_p50_high_ms", "throughput_low_per_s", "throughput_high_per_s",
-    "first_answer_seconds", "steady", "timing_verdict",
+    "first_answer_seconds", "steady", "timing_verdict", "throughput_verdict",
     "server_rate_per_s", "server_percentile", "server_latency_bound_ms",
     # what `choose` asks of a row, on a page too, where there is no plan
     "task_type", "model_kind", "model_name",
@@ -361,17 +361,28 @@ def _timings(good: list[Run], near: str | None) -> dict[str, Any]:
     # keys of an older version mean something else; a record without one is of the first
     newest = max(t.get("timing_version", 1) for t in launches[host_id])
     timings = [t for t in launches[host_id] if t.get("timing_version", 1) == newest]
-    found: dict[str, Any] = {"host_id": host_id, "launches": len(timings)}
+    found: dict[str, Any] = {
+        "host_id": host_id,
+        "launches": sum(bool(t.keys() & {"latency_p50_ms", "throughput_per_s"}) for t in timings),
+    }
     for key in (
         "latency_p50_ms", "latency_p90_ms", "latency_p99_ms",
         "throughput_per_s", "peak_memory_mb", "energy_j_per_1000",
     ):  # fmt: skip
-        # without the key: a launch of other scenarios
-        values = [t[key] for t in timings if key in t]
-        # a percentile that some launches cannot carry is not carried by the row
-        found[key] = statistics.median(values) if values and None not in values else None
+        values = _carried(timings, key)
+        found[key] = statistics.median(values) if values else None
     found["energy_basis"] = _first(t.get("energy_basis") for t in timings)
     return found | _over_launches(timings)
+
+
+def _carried(timings: list[Mapping[str, Any]], key: str) -> list[float]:
+    """A figure of the launches that measured it; [] where one of them cannot carry it.
+
+    A launch of other scenarios does not have the key; a percentile that the samples do not carry
+    is there, and null.
+    """
+    values = [t[key] for t in timings if key in t]
+    return [] if None in values else values
 
 
 def _over_launches(timings: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -382,18 +393,15 @@ def _over_launches(timings: list[Mapping[str, Any]]) -> dict[str, Any]:
         ("latency_p50_ms", "latency_p50_low_ms", "latency_p50_high_ms"),
         ("throughput_per_s", "throughput_low_per_s", "throughput_high_per_s"),
     ):
-        values = [t[key] for t in timings if key in t]
-        interval = launch_interval(values) if values and None not in values else None
+        interval = launch_interval(_carried(timings, key))
         found[low], found[high] = (interval.low, interval.high) if interval else (None, None)
     starts = [t["first_answer_seconds"] for t in timings if t.get("first_answer_seconds")]
     found["first_answer_seconds"] = statistics.median(starts) if starts else None
     found |= _server(timings)
     steady = [t["steady"] for t in timings if "steady" in t]
     found["steady"] = all(steady) if steady else None
-    verdicts = [t["verdict"] for t in timings if "verdict" in t]
-    found["timing_verdict"] = (
-        None if not verdicts else "VALID" if set(verdicts) == {"VALID"} else "INVALID"
-    )
+    found["timing_verdict"] = _verdict(timings, "verdict")
+    found["throughput_verdict"] = _verdict(timings, "throughput_verdict")
     return found
 
 
@@ -410,6 +418,12 @@ def _server(timings: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _host_id(host: Mapping[str, Any]) -> str:
     return str(host.get("host_id", "unknown"))
+
+
+def _verdict(timings: list[Mapping[str, Any]], key: str) -> str | None:
+    """VALID where all launches are that have such a verdict, None where none has."""
+    verdicts = {t[key] for t in timings if t.get(key)}
+    return None if not verdicts else "VALID" if verdicts == {"VALID"} else "INVALID"
 
 
 def _launches(good: list[Run], host_id: str | None) -> list[Mapping[str, Any]]:

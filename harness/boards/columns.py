@@ -128,6 +128,27 @@ def _dtype(row: Flat, names: Mapping[str, str]) -> Cell:
     return Cell("int8 (other weights)" if row["dtype"] == "int8" else row["dtype"], row["dtype"])
 
 
+def _judged(
+    key: str, verdict: str, steady: str | None = None
+) -> Callable[[Flat, Mapping[str, str]], Cell]:
+    """A figure of the launches, and why to doubt it."""
+
+    def cell(row: Flat, names: Mapping[str, str]) -> Cell:
+        doubts = ["not steady"] if steady and row[steady] is False else []
+        doubts += ["INVALID"] if row[verdict] == "INVALID" else []
+        text = wording.significant(row[key])
+        return Cell(f"{text} ({', '.join(doubts)})" if doubts else text, row[key])
+
+    return cell
+
+
+def _p50_interval(row: Flat, names: Mapping[str, str]) -> Cell:
+    low, high = row["latency_p50_low_ms"], row["latency_p50_high_ms"]
+    if low is None or high is None:
+        return Cell(NOTHING)
+    return Cell(f"[{wording.significant(low)}, {wording.significant(high)}]", high / low)
+
+
 def _pareto(row: Flat, names: Mapping[str, str]) -> Cell:
     axes = row["pareto"] or []
     return Cell(", ".join(axes).replace("_", " ") or NOTHING, len(axes))
@@ -264,7 +285,13 @@ COLUMNS: dict[str, Column] = {
         spare=True,
     ),
     "latency_p50_ms": Column(
-        "p50, ms", "median latency at batch 1", _number("latency_p50_ms", wording.significant)
+        "p50, ms",
+        "median latency at batch 1; not steady: it still changed when sampling ended; INVALID: the "
+        "load generator's conditions were not met",
+        _judged("latency_p50_ms", "timing_verdict", "steady"),
+    ),
+    "latency_p50_interval": Column(
+        "p50, 95%", "interval of the median latency over launches", _p50_interval, spare=True
     ),
     "latency_p90_ms": Column(
         "p90, ms",
@@ -280,8 +307,8 @@ COLUMNS: dict[str, Column] = {
     ),
     "throughput_per_s": Column(
         "examples/s",
-        "throughput at the best batch size",
-        _number("throughput_per_s", wording.significant),
+        "throughput at the best batch size; INVALID: as for p50",
+        _judged("throughput_per_s", "throughput_verdict"),
     ),
     "peak_memory_mb": Column(
         "memory, MB",

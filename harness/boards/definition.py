@@ -46,16 +46,17 @@ class Definition(BaseModel):
     )  # fmt: skip
     runtime_columns: tuple[str, ...] = Field(
         default=("fit", "runtime", "device", "dtype", "score_delta", "agreement", "parity",
-         "latency_p50_ms", "latency_p90_ms", "throughput_per_s", "peak_share", "peak_memory_mb",
+         "latency_p50_ms", "latency_p50_interval", "launches", "latency_p90_ms",
+         "throughput_per_s", "peak_share", "peak_memory_mb",
          "energy_j_per_1000", "size_mb", "disturbed_share"),
         min_length=1,
     )  # fmt: skip
     board_columns: tuple[str, ...] = Field(
         default=("task", "train_budget", "rank", "model", "recipe", "framework", "runtime",
          "device", "dtype", "score", "behind_best", "tied", "score_delta", "agreement",
-         "latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "throughput_per_s", "size_mb",
-         "peak_memory_mb", "energy_j_per_1000", "fit_seconds", "params", "train_gap", "seeds",
-         "status"),
+         "latency_p50_ms", "latency_p50_interval", "launches", "latency_p90_ms", "latency_p99_ms",
+         "throughput_per_s", "size_mb", "peak_memory_mb", "energy_j_per_1000", "fit_seconds",
+         "params", "train_gap", "seeds", "status"),
         min_length=1,
         description="of the HTML page's table, one line a row; readers choose among them",
     )  # fmt: skip

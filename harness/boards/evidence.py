@@ -158,7 +158,10 @@ def _epochs(row: Row) -> list[Block]:
 
 
 def _launches(row: Row) -> list[Block]:
-    head = ["host", "seed", "p50, ms", "p90, ms", "examples/s", "batch", "memory, MB", "samples"]
+    head = [
+        "host", "seed", "p50, ms", "p90, ms", "examples/s", "batch", "memory, MB", "samples",
+        "remarks",
+    ]  # fmt: skip
     lines = []
     for run in row.ok:
         for timing, host in run.measurements:
@@ -175,11 +178,28 @@ def _launches(row: Row) -> list[Block]:
                     str(timing.get("best_batch_size") or wording.NOTHING),
                     wording.significant(timing.get("peak_memory_mb")),
                     wording.NOTHING if count is None else str(count),
+                    _remarks(timing),
                 ]
             )
+    if not any(line[-1] for line in lines):
+        head.pop()
+        lines = [line[:-1] for line in lines]
     kept = lines[: LIMITS["launches"]]
     note = f"the first {len(kept)} of {len(lines)}" if len(kept) < len(lines) else ""
     return [_table("Timed launches, each a fresh process", head, kept, note)]
+
+
+def _remarks(timing: Mapping[str, Any]) -> str:
+    """Why a launch's figures may be doubted."""
+    found = {
+        "not steady": timing.get("steady") is False,
+        "INVALID": timing.get("verdict") == "INVALID",
+        "throughput INVALID": timing.get("throughput_verdict") == "INVALID",
+        "host disturbed": (timing.get("host_watch") or {}).get("disturbed") is True,
+        "answers cached": timing.get("answers_cached") is True,
+    }
+    notes = [str(note) for note in timing.get("notes") or []]
+    return "; ".join([word for word, holds in found.items() if holds] + notes)
 
 
 def _host(records: Records, row: Row) -> Block:

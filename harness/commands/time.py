@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
-from harness.commands.arguments import add_results, positive
+from harness.commands.arguments import add_results, positive, positive_number
 from harness.commands.show import find_run
 from harness.errors import RequestError
 from harness.execute.devices import Devices, device_name
-from harness.execute.launches import launch, next_measurement, specification
-from harness.execute.process import StageFailed
+from harness.execute.launches import launch, next_measurement, specification, usual_bounds
+from harness.execute.memory import limit_bytes
+from harness.execute.process import Bounds, StageFailed
 from harness.measure.host import available_cores, host_id
+from harness.measure.launch import DEFAULT_SCENARIOS
+from harness.records.digests import seal
 from harness.records.files import read_json
 from harness.records.store import Store
 from harness.sources import default_cache
 from harness.stages.job import timing_inputs
-from harness.suite import Timing
+from harness.suite import Limits, Timing
 
 EXAMPLE = "harness time 3f2a --launches 5 --scenario single-stream"
 
@@ -74,32 +77,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runtime", metavar="NAME", help="default: the run's")
     parser.add_argument("--device", metavar="NAME", help="default: the run's, else cpu")
     parser.add_argument(
-        "--latency-bound-ms", type=float, metavar="X", help="of the server scenario (default: 100)"
-    )
+        "--latency-bound-ms", type=positive_number, metavar="X",
+        help="of the server scenario (default: 100)",
+    )  # fmt: skip
     parser.add_argument("--inputs", type=Path, metavar="FILE", help="prepared inputs (.npz)")
     parser.add_argument(
-        "--record", action="store_true", help="keep the launches as measurements of the run"
-    )
+        "--record", action="store_true",
+        help="time as the run's suite does, and keep the launches as measurements of the run",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
-    args.scenario = list(dict.fromkeys(args.scenario or ("single-stream", "offline")))
+    args.scenario = list(dict.fromkeys(args.scenario or DEFAULT_SCENARIOS))
     with tempfile.TemporaryDirectory(prefix="harness-time-") as folder:
         scratch = Path(folder)
         target = _target(args, scratch)
-        if args.record and target.store is None:
-            raise RequestError("--record keeps launches of a run; name a run_id or a row_id")
-        if args.record and (args.threads or args.runtime or args.device):
-            raise RequestError(
-                "--record keeps launches as the run's own; --threads, --runtime and --device make "
-                "it another measurement"
-            )
+        if args.record:
+            _check_record(args, target)
         timings = _launches(args, target, scratch)
     if args.json:
         print(json.dumps(_answer(target, args, timings), indent=2, ensure_ascii=False))
     else:
         _print(target, args, timings)
     return 0
+
+
+def _check_record(args: argparse.Namespace, target: Target) -> None:
+    """`RequestError` for what could not stand beside the run's other launches."""
+    if target.store is None:
+        raise RequestError("--record keeps launches of a run; name a run_id or a row_id")
+    if args.threads or args.runtime or args.device or args.inputs:
+        raise RequestError(
+            "--record keeps launches as the run's own; --threads, --runtime, --device and --inputs "
+            "make it another measurement"
+        )
+    if missing := [name for name in DEFAULT_SCENARIOS if name not in args.scenario]:
+        raise RequestError(
+            "--record keeps launches as the run's own, and those hold "
+            f"{' and '.join(DEFAULT_SCENARIOS)}; add --scenario {' --scenario '.join(missing)}"
+        )
 
 
 def _target(args: argparse.Namespace, scratch: Path) -> Target:
@@ -207,15 +223,28 @@ def _noop_inputs(scratch: Path) -> Path:
     return scratch / "inputs.npz"
 
 
-def _timing(args: argparse.Namespace) -> Timing:
+def _how(args: argparse.Namespace, target: Target) -> tuple[Timing, Bounds]:
+    """How to time, and what a launch may take: as the suite of a recorded run says, which its plan
+    repeats; else as the defaults do."""
+    timing, bounds = Timing(), usual_bounds()
+    if args.record and target.store is not None:
+        plan = target.store[0].folder / "plan.json"
+        facts = read_json(plan) or {}
+        if "timing" not in facts or "limits" not in facts:
+            raise RequestError(
+                f"{plan} does not tell how its suite is timed (an earlier version wrote it); run "
+                "the suite again, which keeps what is done, and then this"
+            )
+        timing, limits = Timing(**facts["timing"]), Limits(**facts["limits"])
+        bounds = Bounds(limits.time_seconds, limit_bytes(limits.memory_gb))
     changes: dict[str, Any] = {"launches": args.launches}
-    if args.latency_bound_ms:
+    if args.latency_bound_ms is not None:
         changes["latency_bound_ms"] = args.latency_bound_ms
-    return Timing(**changes)
+    return timing.model_copy(update=changes), bounds
 
 
 def _launches(args: argparse.Namespace, target: Target, scratch: Path) -> list[Mapping[str, Any]]:
-    timing = _timing(args)
+    timing, bounds = _how(args, target)
     spec = specification(
         runtime=target.runtime, artifact=target.artifact, exports=target.exports,
         inputs=target.inputs, device=target.device, threads=target.threads, timing=timing,
@@ -231,11 +260,15 @@ def _launches(args: argparse.Namespace, target: Target, scratch: Path) -> list[M
             place = next_measurement(*target.store, here)
         try:
             with Devices.of(default_cache()).measuring(device_name(target.device)):
-                facts = launch(spec, scratch / "launch.json", place, scratch / "launch.log")
+                facts = launch(
+                    spec, scratch / "launch.json", place, scratch / "launch.log", bounds=bounds
+                )
         except StageFailed as failure:
             raise RequestError(
                 f"{target.name} in {target.runtime}: {failure.status}: {failure.reason}"
             ) from None
+        if args.record:
+            seal(place)
         timings.append(facts)
     return timings
 

@@ -213,6 +213,8 @@ def summary(plan: Plan, folder: Path, command: str = "") -> dict[str, Any]:
         "command": command or f"harness run {suite.suite}",
         "full": plan.options.full,
         "margins": suite.margins,
+        "timing": suite.timing.model_dump(mode="json"),
+        "limits": suite.limits.model_dump(mode="json"),
         "models": {
             m.id: {
                 "name": m.name or m.id,

@@ -17,7 +17,7 @@ from harness.execute.environment import thread_environment
 from harness.execute.groups import Group
 from harness.execute.memory import group_bytes, limit_bytes, resident_bytes
 from harness.execute.process import WATCH_SECONDS, Bounds, StageFailed, log_tail, too_large
-from harness.measure.launch import TIMING_VERSION, UNSUPPORTED
+from harness.measure.launch import DEFAULT_SCENARIOS, TIMING_VERSION, UNSUPPORTED
 from harness.measure.waiting import wait
 from harness.records.files import read_json, write_json
 from harness.records.store import Store
@@ -52,9 +52,13 @@ def next_measurement(store: Store, run_id: str, host_id: str) -> Path:
 
 
 def is_current(measurement: Path) -> bool:
-    """False for a timing whose keys meant something else; a failed launch is current."""
+    """False for a timing whose keys meant something else, or of other scenarios than suites
+    measure; a failed launch is current."""
     timing = read_json(measurement / "timing.json")
-    return timing is None or timing.get("timing_version", 1) == TIMING_VERSION
+    if timing is None:
+        return True
+    whole = set(DEFAULT_SCENARIOS) <= set(timing.get("scenarios", DEFAULT_SCENARIOS))
+    return whole and timing.get("timing_version", 1) == TIMING_VERSION
 
 
 def time_run(
