@@ -61,10 +61,8 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
         "energy_j": energy.joules,
         "energy_basis": energy.basis,
         "matmul_flops_per_s": matmul_peaks(job),
-        # a backend counts features, of which a long text has several
-        "examples_per_second": report.examples_per_second
-        * len(train.examples)
-        / max(1, len(train.encoded)),
+        # a backend counts features
+        "examples_per_second": report.examples_per_second / train.features_per_example,
         "train_examples": len(train.examples),
         "train_available": len(data.splits["train"]),
         "validation_examples": len(validation.examples),
