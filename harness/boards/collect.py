@@ -411,8 +411,8 @@ def _server(timings: list[Mapping[str, Any]]) -> dict[str, Any]:
     served = [t for t in timings if t.get("server_rate_per_s") is not None]
     if not served:
         return {}
-    (bound, _), *_ = Counter(tuple(t[key] for key in asked) for t in served).most_common(1)
-    rates = [t["server_rate_per_s"] for t in served if tuple(t[key] for key in asked) == bound]
+    (bound, _), *_ = Counter(tuple(t.get(key) for key in asked) for t in served).most_common(1)
+    rates = [t["server_rate_per_s"] for t in served if tuple(t.get(key) for key in asked) == bound]
     return {"server_rate_per_s": statistics.median(rates), **dict(zip(asked, bound, strict=True))}
 
 
