@@ -27,8 +27,9 @@ from harness.sources import default_cache, member, resolve
 from harness.sources.path import local_path
 from harness.suite import Entry, FileRef, LoadedSuite, Model, Settings, TaskEntry
 
-#: Raised when the meaning of a stage's output changes; part of every identity below it.
-STAGE_VERSIONS = {"prepare": 1, "fit": 1, "export": 1, "score": 1}
+#: Raised when the meaning of a stage's output changes; part of every identity below it, or of what
+#: the cache reuses it by (`convert`, `reference`: no record holds their outputs).
+STAGE_VERSIONS = {"prepare": 1, "fit": 1, "export": 1, "score": 1, "convert": 1, "reference": 1}
 
 #: Keys that name things for people and do not change what is computed.
 _NAMES = frozenset({"id", "name", "licence", "url"})
@@ -356,7 +357,7 @@ def _family(
             "fit": STAGE_VERSIONS["fit"],
             "backend": backend.version,
             "task": registry.tasks.get(task.type).version,
-            **_installed(
+            **installed(
                 (
                     *backend.libraries,
                     *backend.kind_libraries.get(model.kind, ()),
@@ -418,7 +419,7 @@ def _run_templates(
                     "export": STAGE_VERSIONS["export"] if runtime.needs == "onnx" else 0,
                     "runtime": runtime.version,
                     "task": registry.tasks.get(task.type).version,
-                    **_installed((*runtime.libraries, *runtime.kind_libraries.get(model.kind, ()))),
+                    **installed((*runtime.libraries, *runtime.kind_libraries.get(model.kind, ()))),
                 },
             }
             known[key] = run_spec, OpenDigest(run_spec, ("fit_id", "seed"))
@@ -573,7 +574,8 @@ def _without_test(spec: dict[str, Any]) -> dict[str, Any]:
     return spec | {"task": task | {"data": data, "budget": budget}}
 
 
-def _installed(libraries: tuple[str, ...]) -> dict[str, str]:
+def installed(libraries: tuple[str, ...]) -> dict[str, str]:
+    """Releases of distributions, by name."""
     return {name: _version(name) for name in libraries}
 
 

@@ -65,6 +65,7 @@ def test_equal_fits_are_one_array_and_leave_the_records_of_the_local_executor(
     local = start(tmp_path, slurm | {"HARNESS_CACHE": str(tmp_path / "own")}, "--results", "local")
     out, _ = local.communicate(timeout=120)
     assert local.returncode == 0, out
+    (tmp_path / "random.py").write_text("raise SystemExit('a module of the working folder')")
     process = start(tmp_path, slurm, "--executor", "slurm")
     out, _ = process.communicate(timeout=240)
     assert process.returncode == 0, out

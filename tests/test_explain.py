@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from harness.choose.question import Question
 from harness.choose.reasons import _faithfulness
 from harness.cli import main
 from harness.data.arrays import save_encoded
+from harness.execute.devices import Devices
 from harness.records.digests import damage, sealed
 from harness.records.files import read_json, write_json
 from harness.records.store import EXPLAIN_FILE, finish
@@ -215,6 +218,25 @@ def test_the_command_adds_a_sealed_file_to_a_record_that_stays_whole(
     capsys.readouterr()
     assert main(["verify", "--results", str(results)]) == 1
     assert "harness explain" in capsys.readouterr().out
+
+
+def test_it_waits_until_a_measurement_has_ended(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = job.cache / "logs" / job.record.parent.parent.name / "r1-explain.log"
+    log.unlink(missing_ok=True)
+    begun, early = threading.Event(), []
+
+    def measure() -> None:
+        with Devices.of(job.cache).measuring("cpu"):
+            begun.set()
+            time.sleep(2)
+            early.append(log.exists())
+
+    measurement = threading.Thread(target=measure)
+    measurement.start()
+    assert begun.wait(10)
+    assert ask(job, monkeypatch, "r1", "--examples", "2") == 0
+    measurement.join()
+    assert early == [False] and log.exists()
 
 
 def set_spec(job: Job, monkeypatch: pytest.MonkeyPatch, part: str, **changes: Any) -> None:

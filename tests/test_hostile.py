@@ -445,9 +445,34 @@ def test_secrets_of_the_environment_reach_no_record_no_log_and_no_worker(
         del os.environ["HARNESS_TEST_API_KEY"]
 
 
+@pytest.mark.parametrize(
+    "name", ["AZURE_STORAGE_KEY", "DB_PASS", "GITHUB_PAT", "SENTRY_DSN", "MYSQL_PWD", "pass",
+             "AZURE_STORAGE_CONNECTION_STRING", "ENCRYPTION_KEY", "AWS_ACCESS_KEY_ID"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "value", ["plain-secret", 'a "quoted" one', "back\\slash\n", "schl\u00fcssel"]
+)
+def test_secrets_are_found_as_json_writes_them(name: str, value: str) -> None:
+    assert redacted(f"401 for {value}", {name: value}) == f"401 for {HIDDEN}"
+    for ascii_only in (True, False):
+        text = json.dumps({"reason": value}, ensure_ascii=ascii_only)
+        assert json.loads(redacted(text, {name: value})) == {"reason": HIDDEN}
+
+
+def test_a_framework_is_asked_without_modules_of_the_working_folder(
+    harness: Harness, folder: Path, canary: Path
+) -> None:
+    for name in ("json", "sklearn", "torch", "tensorflow", "onnxruntime"):
+        (folder / f"{name}.py").write_text(f"open({str(canary)!r}, 'w')\nraise SystemExit(9)\n")
+    assert harness("doctor", "--json").status == 0
+
+
 def test_words_that_only_look_like_secrets_stay() -> None:
-    environment = {"HF_TOKEN": "short", "HOME": "/root/somewhere", "TOKENIZERS": "tokenizers"}
-    text = "short /root/somewhere tokenizers a@b.c http://host/a"
+    environment = {
+        "HF_TOKEN": "short", "HOME": "/root/somewhere", "TOKENIZERS": "tokenizers",
+        "PATH": "/usr/local/bin", "PWD": "/root/here/and/there", "KEYBOARD": "keyboard",
+    }  # fmt: skip
+    text = "short /root/somewhere tokenizers /usr/local/bin /root/here/and/there keyboard a@b.c http://host/a"
     assert redacted(text, environment) == text
 
 

@@ -187,3 +187,23 @@ def test_bound_inputs_and_outputs_give_what_a_plain_run_gives(tmp_path: Path) ->
         feed = {i.name: batch[i.name] for i in session.get_inputs()}
         plain = session.run(["logits"], feed)[0]
         assert np.array_equal(bound_run(session, feed, "cpu"), plain)
+
+
+def test_int8_weights_are_made_again_when_something_else_would_make_them(
+    bert: tuple[Path, Path],
+) -> None:
+    artifact, exports = bert
+
+    def made() -> int:
+        OnnxRuntimeInt8().prepare(artifact, exports, no_training)
+        return (exports / "model-int8-1.onnx").stat().st_mtime_ns
+
+    first = made()
+    assert made() == first
+    receipt = exports / "model-int8.json"
+    receipt.write_text(receipt.read_text().replace('"onnxruntime": "', '"onnxruntime": "0.'))
+    second = made()  # as after an update of ONNX Runtime
+    assert second != first
+    with open(exports / "model-int8-1.onnx", "r+b") as file:
+        file.write(b"damage")
+    assert made() != second

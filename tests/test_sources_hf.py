@@ -242,6 +242,28 @@ def test_splits_that_cannot_be_had_are_one_message(ask: Ask, path: str, message:
     assert isinstance(answer, dict) and message in answer["error"]
 
 
+@pytest.mark.parametrize("card", ["README.md", ".huggingface.yaml"])
+@pytest.mark.parametrize(
+    "pattern",
+    ["{private}", "{hub}/private.txt", "hf://datasets/acme/moods@main/*.csv", "../x/private.txt",
+     "zip://private.txt::{hub}/a.zip", "~/private.txt"],
+)  # fmt: skip
+def test_a_data_set_cannot_name_files_of_this_machine_or_of_other_hosts(
+    ask: Ask, hub: Hub, tmp_path: Path, pattern: str, card: str
+) -> None:
+    pytest.importorskip("datasets")
+    (tmp_path / "private.txt").write_text("private\n")
+    named = pattern.format(private=tmp_path / "private.txt", hub=hub.url)
+    fields = (
+        f"configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: {named}\n"
+    )
+    text = f"---\n{fields}---\n" if card == "README.md" else fields
+    hub.add("datasets/acme/prying", {card: text.encode(), "a.txt": b"a\n"})
+    answer = ask("fetch_file(FileRef(source='hf:datasets/acme/prying@main!train'), cache)")
+    assert isinstance(answer, dict) and "which is not a file of the data set" in answer["error"]
+    assert not any("private" in request or "a.zip" in request for request in hub.requests)
+
+
 def test_digests_of_a_model_folder_can_be_pasted(ask: Ask) -> None:
     answer = ask("digests('hf:acme/tiny@main', cache)")
     assert isinstance(answer, dict)

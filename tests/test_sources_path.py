@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from harness.sources import (
     parse,
     remote_code_allowed,
 )
+from harness.sources.derived import RECEIPT, sign
 from harness.suite import FileRef, Model
 
 
@@ -156,3 +158,36 @@ def test_a_configuration_that_names_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="auto_map"):
         remote_code_allowed(Model(id="m"), True, tmp_path)
     assert remote_code_allowed(Model(id="m", trust_remote_code=True), True, tmp_path) is True
+
+
+@pytest.mark.parametrize(
+    "rest", ["VGG16@../../../x", "VGG16@/tmp/x", "../x", "VGG16@", "a/b@1", "@1"]
+)
+def test_a_release_of_keras_is_no_path(tmp_path: Path, rest: str) -> None:
+    with pytest.raises(RequestError, match="not of the form keras:NAME"):
+        fetch_folder(f"keras:{rest}", None, tmp_path / "cache")
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_weights_are_not_recorded_under_a_release_of_keras_that_did_not_make_them(
+    tmp_path: Path,
+) -> None:
+    if not find_spec("keras"):
+        pytest.skip("Keras is not installed")
+    with pytest.raises(Unavailable, match=r"install keras==1\.0"):
+        fetch_folder("keras:VGG16@1.0", None, tmp_path / "cache")
+
+
+def test_a_damaged_folder_of_keras_is_not_used(tmp_path: Path) -> None:
+    """It is told to be missing, since this release cannot be installed any more."""
+    folder = tmp_path / "cache/keras/VGG16@1.0"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    sign(folder / RECEIPT, {"keras": "1.0"})
+    assert set(fetch_folder("keras:VGG16@1.0", None, tmp_path / "cache")) == {
+        "config.json", "model.safetensors",
+    }  # fmt: skip
+    (folder / "model.safetensors").write_bytes(b"weighty")
+    with pytest.raises(RequestError):
+        fetch_folder("keras:VGG16@1.0", None, tmp_path / "cache")

@@ -6,7 +6,10 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ from harness.sources import (
     fetch_folder,
     sha256_of,
 )
+from harness.sources.base import Unreachable
 from harness.suite import FileRef
 
 CONTENT = b"weights of a tiny model"
@@ -281,3 +285,47 @@ def test_two_processes_may_fetch_the_same_at_once(links: Path, cache: Path) -> N
         assert child.returncode == 0, err
         assert sha256_of(Path(out.strip())) == digest
     assert [p.name for p in (cache / "files").iterdir()] == [digest]
+
+
+@pytest.fixture
+def cut_index(links: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """A package index on loopback that hangs up in mid-wheel as often as its one number says."""
+    cuts = [10_000]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wheel = links / self.path.rpartition("/")[2]
+            page = f'<a href="/{wheels[0].name}">{wheels[0].name}</a>'.encode()
+            content = wheel.read_bytes() if wheel.is_file() else page
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if wheel.is_file() and cuts[0]:
+                cuts[0] -= 1
+                content = content[: len(content) // 2]
+            self.wfile.write(content)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    wheels = [make_wheel(links, {"tiny_model/model.safetensors": CONTENT})]
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    yield cuts
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_wheel_that_is_cut_off_is_told_as_network_and_comes_the_next_time(
+    cut_index: list[int], cache: Path
+) -> None:
+    with pytest.raises(Unreachable, match="was cut off"):
+        fetch_file(ref(), cache)
+    assert not list(cache.rglob("*.whl"))
+    cut_index[0] = 0
+    assert fetch_file(ref(), cache).read_bytes() == CONTENT

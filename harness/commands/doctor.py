@@ -78,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
 def _probe(code: str) -> dict[str, Any]:
     try:
         done = subprocess.run(
-            [sys.executable, "-c", f"{code}; import json; print('\\n' + json.dumps(d))"],
+            # -P: never a module that happens to lie in the current folder
+            [sys.executable, "-P", "-c", f"{code}; import json; print('\\n' + json.dumps(d))"],
             capture_output=True,
             text=True,
             timeout=_PROBE_TIMEOUT_SECONDS,

@@ -13,6 +13,7 @@ from typing import Any
 from harness.commands.arguments import add_results, positive
 from harness.commands.show import find_run
 from harness.errors import RequestError
+from harness.execute.devices import Devices, device_name
 from harness.execute.memory import limit_bytes
 from harness.execute.process import Bounds, StageFailed, WorkerProcess
 from harness.execute.report import make_reporter
@@ -93,8 +94,10 @@ def _call(job: Job) -> dict[str, Any]:
     log = job.cache / "logs" / job.record.parent.parent.name / f"{job.run_id}-explain.log"
     worker = WorkerProcess(job.spec["framework"], job.run["threads"])
     reporter = make_reporter()
+    device = device_name(job.run["device"])
     try:
-        return worker.call("explain", job, reporter.progress, log, bounds)
+        with Devices.of(job.cache).working("cpu", device):
+            return worker.call("explain", job, reporter.progress, log, bounds)
     except StageFailed as failure:
         where = "" if failure.status == "request" else f" (its log: {log})"
         raise RequestError(f"run {job.run_id}: {failure.reason}{where}") from None

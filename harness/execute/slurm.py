@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -72,6 +73,10 @@ class _Sent:
     retry: bool
     losses: int = 0
     answer: Path = field(default_factory=Path)
+
+
+#: -P: never a module that happens to lie in the folder that the job starts in
+_PYTHON = f"{shlex.quote(sys.executable)} -P"
 
 
 class SlurmExecutor(Executor):
@@ -147,7 +152,7 @@ class SlurmExecutor(Executor):
                     for sent in group[start : start + ARRAY_SIZE]
                 ]
                 try:
-                    executor = self._submitit.SlurmExecutor(self._folder)
+                    executor = self._submitit.SlurmExecutor(self._folder, python=_PYTHON)
                     executor.update_parameters(
                         job_name=f"harness-{self.place.store.suite}",
                         cpus_per_task=cpus,

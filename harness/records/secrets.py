@@ -6,6 +6,7 @@ record and every printed message passes `redacted`, and workers are not given th
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -13,7 +14,9 @@ from collections.abc import Mapping
 #: how people name a variable that holds a secret
 _NAMES = re.compile(
     r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|API_?KEY|ACCESS_?KEY"
-    r"|PRIVATE_?KEY|AUTH)(_|$|\d)",
+    r"|PRIVATE_?KEY|AUTH|CONNECTION_?STRING)(_|$|\d)"
+    # words that mean something else in the middle of a name, and a shell's own PWD
+    r"|(^|_)(KEY|PASS|PAT|DSN)\d*$|_PWD$",
     re.IGNORECASE,
 )
 #: shorter values are words ("true", "none") that stand in any text
@@ -30,11 +33,19 @@ def is_secret(name: str) -> bool:
 
 
 def redacted(text: str, environment: Mapping[str, str] | None = None) -> str:
-    """``text`` without the values of secret variables, and without passwords in URLs."""
+    """``text`` without the values of secret variables, and without passwords in URLs.
+
+    Values are found as they are and as JSON writes them (quotes, backslashes, other letters).
+    """
     for name, value in (os.environ if environment is None else environment).items():
-        if len(value) >= _SHORTEST and value in text and is_secret(name):
-            text = text.replace(value, HIDDEN)
+        if len(value) >= _SHORTEST and is_secret(name):
+            for form in _forms(value):
+                text = text.replace(form, HIDDEN)
     return _IN_URL.sub(HIDDEN, text) if "@" in text else text
+
+
+def _forms(value: str) -> set[str]:
+    return {value, *(json.dumps(value, ensure_ascii=ascii)[1:-1] for ascii in (False, True))}
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:

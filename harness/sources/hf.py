@@ -90,7 +90,7 @@ class HubSource(Source):
         key = f"hf:{replace(ref, path='')}"
         try:
             with hub_errors(ref):
-                commit = _repository(ref).sha
+                commit = repository(ref).sha
         except Unavailable:
             known = recall(context.cache, key)
             if known is None:
@@ -125,7 +125,7 @@ class HubSource(Source):
 
                 downloaded = download_split(ref, temporary, context)
             else:
-                downloaded = _download(ref, temporary, context)
+                downloaded = download(ref, temporary, context)
             path = adopt(downloaded, context.cache, sha256, key)
         remember(context.cache, key, {"sha256": sha256_of(path)})
         return path
@@ -139,7 +139,7 @@ class HubSource(Source):
         if known and "names" in known:
             return list(known["names"])
         with hub_errors(ref):
-            listed = [sibling.rfilename for sibling in _repository(ref).siblings or ()]
+            listed = [sibling.rfilename for sibling in repository(ref).siblings or ()]
         names = usable((n for n in listed if "/" not in n), key) if ref.kind == "model" else listed
         remember(context.cache, key, {"names": names})
         return names
@@ -148,7 +148,7 @@ class HubSource(Source):
         return str(replace(HubRef.parse(rest), path=name))
 
 
-def _repository(ref: HubRef) -> Any:
+def repository(ref: HubRef) -> Any:
     """The hub's record of a repository at a revision: commit and file names."""
     from huggingface_hub import HfApi
 
@@ -156,7 +156,8 @@ def _repository(ref: HubRef) -> Any:
     return HfApi().repo_info(ref.name, repo_type=ref.kind, revision=ref.revision)
 
 
-def _download(ref: HubRef, folder: Path, context: Context) -> Path:
+def download(ref: HubRef, folder: Path, context: Context) -> Path:
+    """One file of a repository, in ``folder``."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
@@ -210,7 +211,7 @@ def _reporting(context: Context, origin: str) -> Any:
 
 
 def _missing(ref: HubRef) -> Unavailable:
-    listed = [sibling.rfilename for sibling in _repository(ref).siblings or ()]
+    listed = [sibling.rfilename for sibling in repository(ref).siblings or ()]
     close = difflib.get_close_matches(ref.path, listed, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"it holds {', '.join(listed[:12])}"
     return Unavailable(f"hf:{ref}: no file {ref.path!r} there; {hint}")

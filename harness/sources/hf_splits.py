@@ -6,8 +6,10 @@ stay in the hub's own cache (``HF_HOME``), where `datasets` puts them; ours hold
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import RequestError
 from harness.sources.base import Context, Unavailable
@@ -15,6 +17,8 @@ from harness.sources.base import Context, Unavailable
 if TYPE_CHECKING:
     from harness.sources.hf import HubRef
 
+#: where a data set says which of its files make which split
+CARDS = ("README.md", ".huggingface.yaml")
 #: Builders that only parse plain files. Others unpack archives, decode media or read pickles.
 BUILDERS = ("parquet", "csv", "json", "text")
 
@@ -22,7 +26,8 @@ BUILDERS = ("parquet", "csv", "json", "text")
 def download_split(ref: HubRef, folder: Path, context: Context) -> Path:
     """``[CONFIG/]SPLIT`` of a data set as Parquet in ``folder``; class names stay in its schema.
 
-    `RequestError` when the data set needs another builder than those of `BUILDERS`, or code.
+    `RequestError` when the data set needs another builder than those of `BUILDERS`, or code, or
+    names files outside its own repository.
     """
     import datasets
     from datasets.exceptions import DatasetNotFoundError
@@ -35,6 +40,7 @@ def download_split(ref: HubRef, folder: Path, context: Context) -> Path:
     check_endpoint(ref)
     try:
         with hub_errors(ref):
+            _refuse_foreign_files(ref, folder / "cards", context)
             builder = datasets.load_dataset_builder(
                 ref.name, config or None, revision=ref.revision, cache_dir=str(folder)
             )
@@ -67,3 +73,58 @@ def download_split(ref: HubRef, folder: Path, context: Context) -> Path:
             "name a file of it instead"
         ) from None
     return path
+
+
+def _refuse_foreign_files(ref: HubRef, folder: Path, context: Context) -> None:
+    """`RequestError` where a data set names files of this machine or of other hosts.
+
+    `datasets` looks such patterns up, on the disk or over the network, before it judges them.
+    """
+    from harness.sources.hf import download, repository
+
+    there = {sibling.rfilename for sibling in repository(ref).siblings or ()}
+    for name in sorted(there.intersection(CARDS)):
+        card = download(replace(ref, path=name), folder, context)
+        for pattern in _patterns(_configurations(card)):
+            if _is_foreign(pattern):
+                raise RequestError(
+                    f"hf:{ref}: its {name} names {pattern!r}, which is not a file of the data set; "
+                    "it was not opened"
+                )
+
+
+def _configurations(card: Path) -> Any:
+    """``configs`` of a data set's card, as `datasets` reads it."""
+    import yaml
+    from huggingface_hub import DatasetCard
+
+    if card.suffix == ".md":
+        return DatasetCard.load(card, ignore_metadata_errors=True).data.to_dict().get("configs")
+    content = yaml.safe_load(card.read_text(encoding="utf-8"))
+    return content.get("configs") if isinstance(content, dict) else None
+
+
+def _patterns(configurations: Any) -> Iterator[str]:
+    """Every text under ``data_files`` and ``data_dir``, however deep."""
+    for configuration in configurations if isinstance(configurations, list) else ():
+        if isinstance(configuration, dict):
+            yield from _texts([configuration.get("data_files"), configuration.get("data_dir")])
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+
+
+def _is_foreign(pattern: str) -> bool:
+    """Whether a pattern is anything but a relative path that stays inside the repository."""
+    return (
+        "://" in pattern
+        or "::" in pattern
+        or "\\" in pattern
+        or pattern.startswith(("/", "~"))
+        or ".." in PurePosixPath(pattern).parts
+    )

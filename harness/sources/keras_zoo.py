@@ -7,6 +7,7 @@ which leaves a neutral folder (config.json, model.safetensors under Keras' names
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -16,12 +17,15 @@ from harness.errors import RequestError
 from harness.records.files import whole_folder
 from harness.sources.base import Context, Source, Unavailable
 from harness.sources.cache import check, disk_errors
+from harness.sources.derived import RECEIPT, reusable, sign
 
 FILES = ["config.json", "model.safetensors"]
 #: the module that is run; its last line on standard error says what went wrong
 HELPER = "harness.backends.tensorflow.applications"
 #: its exit status where the request is wrong, and where the weights cannot be had
 _WRONG, _UNAVAILABLE = 2, 3
+#: NAME@RELEASE, which become a folder of the cache
+_FORM = re.compile(r"\w+(@\w[\w.+]*)?")
 
 
 class KerasSource(Source):
@@ -31,6 +35,8 @@ class KerasSource(Source):
     cached = False
 
     def resolve(self, rest: str, context: Context) -> str:
+        if not _FORM.fullmatch(rest):
+            raise RequestError(f"keras:{rest}: not of the form keras:NAME or keras:NAME@RELEASE")
         name, at, _ = rest.partition("@")
         try:
             return rest if at else f"{name}@{version('keras')}"
@@ -51,14 +57,21 @@ class KerasSource(Source):
 
     def _folder(self, rest: str, context: Context) -> Path:
         pinned = self.resolve(rest, context)
+        name, _, release = pinned.partition("@")
         folder = context.cache / "keras" / pinned
-        if folder.is_dir():
+        made_by = {"keras": release}
+        if reusable(folder / RECEIPT, made_by):
             return folder
         origin = f"keras:{rest}"
+        if pinned != self.resolve(name, context):
+            raise Unavailable(
+                f"{origin}: cannot be had: another release of Keras is installed here, which may "
+                f"have other weights; install keras=={release}, or name no release"
+            )
         context.report(0, 0, origin)
         with disk_errors(origin, folder), whole_folder(folder) as scratch:
             done = subprocess.run(
-                [sys.executable, "-P", "-m", HELPER, pinned.partition("@")[0], str(scratch)],
+                [sys.executable, "-P", "-m", HELPER, name, str(scratch)],
                 env=os.environ | {"KERAS_HOME": str(context.cache / "keras" / "downloads")},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -71,4 +84,5 @@ class KerasSource(Source):
                 raise Unavailable(f"{origin}: cannot be had: {reason}")
             if done.returncode:
                 raise RequestError(f"{origin}: Keras failed (status {done.returncode}): {reason}")
+            sign(scratch / RECEIPT, made_by)
         return folder

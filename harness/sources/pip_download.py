@@ -31,6 +31,10 @@ _NETWORK = re.compile(
     r"|name resolution|Connection (refused|reset|aborted|timed out)|Read timed out|SSLError"
     r"|ProxyError|HTTP error 5\d\d|5\d\d Server Error"
 )
+#: ... and where the connection ended in mid-file; older releases of pip do not notice by themselves
+_CUT = re.compile(
+    r"Connection broken|IncompleteRead|not enough bytes were received|located at .* is invalid"
+)
 _FULL = re.compile(r"\[Errno (28|122)\]|No space left on device|Disk quota exceeded")
 _VERSIONS = re.compile(r"\(from versions: (?P<versions>[^)]*)\)")
 _PROGRESS = re.compile(r"Progress (?P<done>\d+) of (?P<total>\d+)")
@@ -124,6 +128,11 @@ def _explain(requirement: str, origin: str, output: str) -> Unavailable:
         return Unavailable(
             f"{origin}: the package index has no wheel of {requirement}; "
             f"it has wheels of versions {', '.join(versions[-12:])}"
+        )
+    if _CUT.search(output):
+        return Unreachable(
+            f"{origin}: the download of {requirement} was cut off, so it is not here; nothing of "
+            "it was kept. Check the network"
         )
     if _NETWORK.search(output):
         return Unreachable(

@@ -5,15 +5,22 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from harness import registry
 from harness.backends.base import Progress
+from harness.plan import STAGE_VERSIONS, installed
 from harness.records.files import read_json, whole_folder, write_json
+from harness.sources.derived import RECEIPT, reusable, sign
 from harness.stages.job import Job
 
 
 def export_onnx(job: Job, progress: Progress) -> dict[str, Any]:
-    """``onnx/model.onnx`` of the artifact, once; whether it is right, the score stage tells."""
+    """``onnx/model.onnx`` of the artifact; whether it is right, the score stage tells.
+
+    Written once by each set of library releases, since every run's identity names them.
+    """
+    made_by = exported_by(job)
     known = read_json(job.exports / "export.json")
-    if known is not None:
+    if known is not None and reusable(job.exports / RECEIPT, made_by):
         return known
     from harness.backends.torch.export import export_onnx as write
 
@@ -23,5 +30,16 @@ def export_onnx(job: Job, progress: Progress) -> dict[str, Any]:
         facts = write(job.artifact, scratch)
         facts["seconds"] = time.perf_counter() - start
         write_json(scratch / "export.json", facts)
+        sign(scratch / RECEIPT, made_by)
     progress("export", 1, 1, "onnx")
     return facts
+
+
+def exported_by(job: Job) -> dict[str, Any]:
+    """What the graph depends on besides the artifact: the stage's version, and what traces it."""
+    runtime = registry.runtimes.get("onnxruntime")
+    kind = job.spec["model"]["kind"]
+    return {
+        "export": STAGE_VERSIONS["export"],
+        **installed((*runtime.libraries, *runtime.kind_libraries.get(kind, ()))),
+    }

@@ -8,16 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.plan import model_files
+from harness.plan import STAGE_VERSIONS, installed, model_files
 from harness.records.files import whole_folder, write_json
 from harness.records.identity import digest
 from harness.records.locks import locked
 from harness.sources import fetch_file, fetch_folder, remote_code_allowed
+from harness.sources.cache import sha256_of
+from harness.sources.derived import RECEIPT, reusable, sign
 from harness.stages.job import Job
 from harness.suite import Model
 
 #: Weights that must be rewritten as safetensors in the Hugging Face layout before use.
 _FOREIGN = (".gguf", ".bin", ".pth", ".pt")
+#: what reads and rewrites them
+_CONVERTERS = ("torch", "transformers", "timm", "gguf", "tokenizers", "safetensors")
 #: Tokenizers from which tokenizer.json is made; image models have none of them.
 _OLD_TOKENIZERS = (
     "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
@@ -35,7 +39,8 @@ def fetch_model(
 ) -> Path | None:
     """The folder of a model's verified files, as they came; None for baselines.
 
-    Every file's digest is checked again at each use.
+    Every file's digest is checked again at each use: a damaged one is fetched again, and a folder
+    that holds other bytes than were fetched is made anew.
     """
     files = model_files(model, base)
     if not files:
@@ -50,7 +55,7 @@ def fetch_model(
     pins = {name: pin for name, (_, pin) in files.items()}
     folder = cache / "models" / digest(pins)
     with locked(_lock(cache, folder)):  # never made anew under somebody who reads it
-        if not (folder / "files.json").is_file() or ("*" in files and not _holds(folder, found)):
+        if not _holds(folder, found):
             with whole_folder(folder) as scratch:
                 for name, path in found.items():
                     _place(path, scratch / name, cache)
@@ -62,7 +67,8 @@ def fetch_model(
 def model_folder(job: Job) -> Path | None:
     """The neutral folder (config.json, model.safetensors, tokenizer.json) of a job's model.
 
-    Foreign weights (GGUF, PyTorch pickles read with ``weights_only``) are converted once.
+    Foreign weights (GGUF, PyTorch pickles read with ``weights_only``) are converted once by each
+    set of library releases.
     """
     raw = fetch_model(job.model_entry, job.cache, job.base, trust_remote_code=job.trust_remote_code)
     architecture = job.model_entry.architecture
@@ -71,11 +77,14 @@ def model_folder(job: Job) -> Path | None:
     # Needs the framework that knows the foreign format; only a worker of it gets here first,
     # all others find the folder made.
     neutral = raw.with_name(f"{raw.name}-{architecture or 'neutral'}")
+    made_by = {"convert": STAGE_VERSIONS["convert"], **installed(_CONVERTERS)}
     with locked(_lock(job.cache, neutral)):
-        if not neutral.is_dir():
+        if not reusable(neutral / RECEIPT, made_by):
             from harness.backends.torch.convert import to_neutral
 
+            shutil.rmtree(neutral, ignore_errors=True)
             to_neutral(raw, neutral, architecture=architecture)
+            sign(neutral / RECEIPT, made_by)
     return neutral
 
 
@@ -84,13 +93,21 @@ def _lock(cache: Path, folder: Path) -> Path:
 
 
 def _holds(folder: Path, found: dict[str, Path]) -> bool:
-    """True where a model folder has just these files, by name and size (each was verified)."""
+    """True where a model folder is complete and has just these files, byte for byte.
+
+    Most are links to the files that were verified a moment ago, and need no second look.
+    """
+    if not (folder / "files.json").is_file():
+        return False
     there = {
-        path.relative_to(folder).as_posix(): path.stat().st_size
+        path.relative_to(folder).as_posix(): path
         for path in folder.rglob("*")
-        if path.is_file() and path.name != "files.json"
+        if path.is_file() and path != folder / "files.json"
     }
-    return there == {name: path.stat().st_size for name, path in found.items()}
+    return there.keys() == found.keys() and all(
+        there[name].samefile(path) or sha256_of(there[name]) == sha256_of(path)
+        for name, path in found.items()
+    )
 
 
 def _is_neutral(folder: Path, architecture: str | None) -> bool:

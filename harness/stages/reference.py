@@ -9,6 +9,7 @@ import numpy as np
 
 from harness import registry
 from harness.backends.base import Progress, lengths_of, pad
+from harness.plan import STAGE_VERSIONS, installed
 from harness.records.files import write_bytes
 from harness.records.identity import digest
 from harness.stages import prepare
@@ -53,5 +54,19 @@ def reference_framework(job: Job) -> str | None:
 def reference_file(job: Job) -> Path:
     """Where the comparison of a job's model on a job's data stands in the cache."""
     spec = job.spec
-    name = digest([spec["model"]["files"], *prepare.inputs_key(job), spec["versions"]["prepare"]])
+    name = digest(
+        [spec["model"]["files"], *prepare.inputs_key(job), spec["versions"]["prepare"],
+         STAGE_VERSIONS["reference"], _computed_by(job)]
+    )  # fmt: skip
     return job.cache / "references" / f"{name}.npz"
+
+
+def _computed_by(job: Job) -> dict[str, str]:
+    """Releases of the libraries of the reference framework."""
+    origin = reference_framework(job)
+    if origin is None:
+        return {}
+    backend = registry.backends.get(origin)
+    return installed(
+        (*backend.libraries, *backend.kind_libraries.get(job.spec["model"]["kind"], ()))
+    )

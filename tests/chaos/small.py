@@ -58,7 +58,8 @@ def write_small(folder: Path, launches: int = 0) -> None:
 def start(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
     """``harness run small.yaml`` in a folder, not waited for."""
     return subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", "run", "small.yaml", *arguments],
+        # -P: as the installed command, which does not look into its working folder either
+        [sys.executable, "-P", "-m", "harness.cli", "run", "small.yaml", *arguments],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,

@@ -6,6 +6,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -13,6 +14,8 @@ import numpy as np
 
 from harness.backends.base import pad
 from harness.backends.onnxruntime.float32 import EXPORT, OnnxRuntime
+from harness.sources.cache import sha256_of
+from harness.sources.derived import reusable, sign
 from harness.tasks.base import Encoded
 
 #: training examples whose activations give the scales
@@ -39,11 +42,17 @@ class OnnxRuntimeInt8(OnnxRuntime):
     devices: ClassVar[tuple[str, ...]] = ("cpu",)  # CUDA has no kernels for dynamic quantisation
 
     def prepare(self, artifact: Path, exports: Path, training: Callable[[], Encoded]) -> None:
-        if not self.weights(exports).is_file():
-            quantise(exports / EXPORT, self.weights(exports), training)
+        weights, receipt = self.weights(exports), exports / "model-int8.json"
+        made_by = {
+            "version": self.version,
+            "source": sha256_of(exports / EXPORT),
+            **{name: version(name) for name in ("onnx", "onnxruntime")},
+        }
+        if not reusable(receipt, made_by):
+            quantise(exports / EXPORT, weights, training)
+            sign(receipt, made_by, [weights])
 
     def weights(self, exports: Path) -> Path:
-        """Named by version, so that weights of an older meaning are not taken for ours."""
         return exports / f"model-int8-{self.version}.onnx"
 
 
