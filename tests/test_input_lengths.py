@@ -48,7 +48,8 @@ def test_columns_that_a_task_names_are_recorded_and_sliced_by(
     folder = tmp_path / "results" / "mine"
     frame = read_predictions(next((folder / "runs").glob("*/predictions.parquet")))
     assert frame is not None and frame["input_length"].tolist() == [2.0] * 40
-    by_source = {part: (n, score) for part, n, score, _, _ in slices(frame)["source"]}
+    (found,) = [s for s in slices(frame) if s.name == "source"]
+    by_source = {part: (n, score) for part, n, score, _, _ in found.lines}
     assert by_source == {"mail": (20, 0.65), "web": (20, 13 / 20)}
     (block,) = [
         block
