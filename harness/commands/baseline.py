@@ -10,7 +10,15 @@ from typing import Any
 
 from harness.boards import wording
 from harness.commands.arguments import add_results
-from harness.compare.baseline import baseline_file, describe, every, open_baseline, remove, save
+from harness.compare.baseline import (
+    archive_file,
+    baseline_file,
+    describe,
+    every,
+    open_baseline,
+    remove,
+    save,
+)
 from harness.compare.judge import row_name
 from harness.compare.sides import read_side
 from harness.errors import RequestError
@@ -57,7 +65,7 @@ def _save(args: argparse.Namespace) -> None:
         print(json.dumps(description, indent=2))
         return
     print(_line(description))
-    print(f"  {path}\n  {path.with_name(str(description['archive']))}")
+    print(f"  {path}\n  {archive_file(args.results, args.name)}")
 
 
 def _list(args: argparse.Namespace) -> None:

@@ -24,16 +24,21 @@ from harness.compare.sides import predictions_digest, suites_in
 from harness.errors import RequestError
 from harness.records.files import SCHEMA_VERSION, finite, read_json, write_bytes, write_json
 
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 #: a launch's medians spread by percents; the fourth digit of a sample says nothing
 DIGITS = 4
 
 
 def baseline_file(results: Path, name: str) -> Path:
     """The description of a baseline (it need not exist)."""
-    if not NAME.match(name):
+    if not NAME.fullmatch(name):
         return results / "baselines" / "-none"  # a path that nothing is saved under
     return results / "baselines" / f"{name}.json"
+
+
+def archive_file(results: Path, name: str) -> Path:
+    """The archive of a baseline, whatever its description calls it."""
+    return baseline_file(results, name).with_suffix(".tar.xz")
 
 
 def save(
@@ -44,7 +49,7 @@ def save(
     ``facts``: what else to note (commit, time); ``into``: the results folder that keeps it, where
     that is another. `RequestError` where there are no records.
     """
-    if not NAME.match(name):
+    if not NAME.fullmatch(name):
         raise RequestError(f"{name!r}: a baseline's name has letters, digits, '.', '_' and '-'")
     places = [p for p in suites_in(results) if suite is None or p.name == suite]
     if not places:
@@ -58,7 +63,7 @@ def save(
         hosts |= set(records.hosts)
         members |= _members(place, records)
     data = _pack(members)
-    archive = (into or results) / "baselines" / f"{name}.tar.xz"
+    archive = archive_file(into or results, name)
     write_bytes(archive, data)
     target = baseline_file(into or results, name)
     write_json(
@@ -80,7 +85,7 @@ def open_baseline(results: Path, name: str) -> Iterator[Path]:
     newer schema.
     """
     description = describe(results, name)
-    archive = results / "baselines" / str(description.get("archive", f"{name}.tar.xz"))
+    archive = archive_file(results, name)
     try:
         data = archive.read_bytes()
     except OSError:
@@ -125,8 +130,8 @@ def every(results: Path) -> list[dict[str, Any]]:
 
 def remove(results: Path, name: str) -> None:
     """Delete a baseline; `RequestError` where there is none."""
-    description = describe(results, name)
-    (results / "baselines" / str(description["archive"])).unlink(missing_ok=True)
+    describe(results, name)
+    archive_file(results, name).unlink(missing_ok=True)
     baseline_file(results, name).unlink()
 
 
@@ -143,7 +148,7 @@ def _members(place: Path, records: Any) -> dict[str, bytes]:
     for row in records.rows:
         for run in row.runs:
             fit = place / "fits" / run.fit_id
-            for name in ("spec", "status", "fit"):
+            for name in ("spec", "status", "fit", "facts"):
                 value = read_json(fit / f"{name}.json")
                 if value is not None:
                     value.pop("epochs", None)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.compare.finding import Outcome
 from harness.compare.margins import margin_of
-from harness.compare.sides import SideRow
+from harness.compare.sides import Launch, SideRow, alike
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,22 @@ class Fact:
     margin: float | None = None
 
 
-#: sizes, less of which is better
-SIZES = ("params", "flops", "size_mb", "peak_allocations")
+#: sizes, less of which is better, to the key of records that tells them. Allocations are told by
+#: PyTorch's allocator on CUDA alone; what an operating system counts (peak memory) has noise.
+SIZES = {
+    "params": "params",
+    "flops": "flops_per_example",
+    "size_mb": "size_mb",
+    "peak_allocations": "device_allocated_mb",
+}
 
 
 def facts(base: SideRow, head: SideRow, margins: Mapping[str, float]) -> list[Fact]:
     """Sizes and what was predicted, where both sides tell."""
     found = []
-    for metric in SIZES:
-        a, b = _value(base, metric), _value(head, metric)
+    launches = alike(base.launches, head.launches)
+    for metric, key in SIZES.items():
+        a, b = (_value(s, ls, key) for s, ls in zip((base, head), launches, strict=True))
         if a is None or b is None:
             continue
         margin = margin_of(metric, "size", margins)
@@ -50,13 +57,13 @@ def facts(base: SideRow, head: SideRow, margins: Mapping[str, float]) -> list[Fa
     return found
 
 
-def _value(side: SideRow, metric: str) -> float | None:
-    """From the row, else from its runs' metrics or its launches' facts."""
+def _value(side: SideRow, launches: Sequence[Launch], key: str) -> float | None:
+    """From the row, else from its runs' metrics or from launches."""
     places: list[Mapping[str, Any]] = [side.flat]
     places += [run.metrics for run in side.row.ok]
-    places += [launch.timing for launch in side.launches]
+    places += [launch.timing for launch in launches]
     for place in places:
-        value = place.get(metric)
+        value = place.get(key)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
     return None

@@ -10,7 +10,8 @@ from typing import Any
 from harness.boards import wording
 from harness.compare.causes import causes
 from harness.compare.facts import facts
-from harness.compare.finding import OUTCOMES, Finding, Kind, Outcome, Report
+from harness.compare.failures import failures
+from harness.compare.finding import OUTCOMES, Finding, Kind, Report
 from harness.compare.margins import GROUPS, margin_of
 from harness.compare.quality import quality_change
 from harness.compare.rule import decide
@@ -164,27 +165,9 @@ def _row(
 ) -> list[_Open | Finding]:
     """All findings on one row."""
     common: dict[str, Any] = {"row_id": a.row_id, "row": row_name(a), "task": str(a.flat["task"])}
-    if a.row.ok and not b.row.ok:
-        status, reason = str(b.flat["status"]), str(b.flat["reason"] or "")
-        verdict: Outcome = "not compared" if status == "missing" else "regression"
-        return [
-            Finding(
-                **common, kind="fact", metric="status", verdict=verdict, base="ok", head=status,
-                reason=reason or "no reason recorded",
-            )
-        ]  # fmt: skip
-    if not a.row.ok:
-        fixed: Outcome = (
-            "improved" if b.row.ok and a.flat["status"] != "missing" else "not compared"
-        )
-        return [
-            Finding(
-                **common, kind="fact", metric="status", verdict=fixed,
-                base=str(a.flat["status"]), head=str(b.flat["status"]),
-                reason=str(a.flat["reason"] or "no reason recorded"),
-            )
-        ]  # fmt: skip
-    found: list[_Open | Finding] = []
+    found: list[_Open | Finding] = [*failures(common, a, b)]
+    if not a.row.ok or not b.row.ok:
+        return found
     name = str(a.flat["score_name"] or "score")
     margin = margin_of(name, "quality", margins)
     quality = quality_change(a, b, margin)

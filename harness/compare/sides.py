@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,19 @@ class Launch:
     pair: int = -1
     part: str = "first"
 
+    @property
+    def version(self) -> int:
+        """What its keys mean; see `harness.measure.launch.TIMING_VERSION`."""
+        return int(self.timing.get("timing_version", 1))
+
+
+def alike(base: Sequence[Launch], head: Sequence[Launch]) -> tuple[list[Launch], list[Launch]]:
+    """Launches of both sides whose keys mean the same, of the newest version that both have; none
+    where they have none in common."""
+    common = {x.version for x in base} & {x.version for x in head}
+    newest = max(common, default=None)
+    return [x for x in base if x.version == newest], [x for x in head if x.version == newest]
+
 
 @dataclass(frozen=True)
 class SideRow:
@@ -32,6 +45,8 @@ class SideRow:
     row: Row
     specs: tuple[Mapping[str, Any], ...]
     launches: tuple[Launch, ...]
+    #: why launches that were begun gave no timing, each reason once
+    failed_launches: tuple[str, ...]
     predictions: str | None  # digest of what was predicted, all seeds; None if unknown
 
     @property
@@ -73,6 +88,7 @@ def read_side(name: str, folder: Path, suite: str | None = None) -> Side:
     margins: dict[str, float] = {}
     notes: list[str] = []
     for place in places:
+        _refuse_newer(place)
         records = collect(place)
         margins |= records.plan.get("margins") or {}
         for row in records.rows:
@@ -86,13 +102,14 @@ def read_side(name: str, folder: Path, suite: str | None = None) -> Side:
 
 
 def _side_row(place: Path, row: Row) -> SideRow:
-    specs, launches = [], []
+    specs, launches, failed = [], [], []
     for run in row.ok:
         folder = place / "runs" / run.run_id
         specs.append(checked(folder / "spec.json") or {})
         for one in sorted((folder / "measurements").glob("*-*"), key=_number):
             timing = checked(one / "timing.json")
             if timing is None:
+                failed += _failure(one)
                 continue
             host = checked(one / "host.json") or {}
             pairing = checked(one / "pairing.json") or {}
@@ -108,7 +125,26 @@ def _side_row(place: Path, row: Row) -> SideRow:
             )
     digests = [predictions_digest(place / "runs" / run.run_id) for run in row.ok]
     whole = None if not digests or None in digests else "+".join(str(d) for d in digests)
-    return SideRow(row, tuple(specs), tuple(launches), whole)
+    return SideRow(row, tuple(specs), tuple(launches), tuple(dict.fromkeys(failed)), whole)
+
+
+def _failure(measurement: Path) -> list[str]:
+    """Why a measurement failed; [] where it was cut off, or belongs to another program."""
+    status = checked(measurement / "status.json")
+    if status is None or status.get("status") == "ok":
+        return []
+    return [f"{status.get('status')}: {status.get('reason') or 'no reason recorded'}"]
+
+
+def _refuse_newer(place: Path) -> None:
+    """`RequestError` where a record that boards read is of a newer schema; see `checked`."""
+    for kind, names in (
+        ("fits", ("spec", "status", "fit", "facts")),
+        ("runs", ("spec", "status", "metrics")),
+    ):
+        for name in names:
+            for path in sorted(place.glob(f"{kind}/*/{name}.json")):
+                checked(path)
 
 
 def _number(folder: Path) -> tuple[str, int]:
@@ -120,7 +156,7 @@ def checked(path: Path) -> dict[str, Any] | None:
     """A record file; `RequestError` where its schema is newer than this program."""
     value = read_json(path)
     version = (value or {}).get("schema_version", SCHEMA_VERSION)
-    if version > SCHEMA_VERSION:
+    if isinstance(version, int) and version > SCHEMA_VERSION:
         raise RequestError(
             f"{path}: schema_version {version} is newer than this program reads "
             f"({SCHEMA_VERSION}); upgrade it"

@@ -20,7 +20,7 @@ from harness.compare.rule import (
     is_worse,
     units_to_decide,
 )
-from harness.compare.sides import Launch, SideRow
+from harness.compare.sides import Launch, SideRow, alike
 from harness.stats.log_ratio import Estimate, one_sided_p, paired_log_ratio, welch_log_ratio
 
 #: Standard deviation of log time from one session to another on a shared machine. Public runners:
@@ -83,6 +83,15 @@ def speed_change(
     host = max(hosts, key=lambda h: min(_count(a, h), _count(b, h)))
     a = [x for x in a if x.host_id == host]
     b = [x for x in b if x.host_id == host]
+    versions = [sorted({x.version for x in side}) for side in (a, b)]
+    a, b = alike(a, b)
+    if not a:
+        old, new = (", ".join(map(str, found)) for found in versions)
+        return _nothing(
+            [], [], metric,
+            f"timings of version {old} and of version {new} do not mean the same; "
+            "--rerun times both anew",
+        )  # fmt: skip
     timed = metric in TIMED
     pairs = paired(a, b)
     if pairs:

@@ -17,6 +17,7 @@ METRICS = {
     "predictions": "predictions",
     "median_s": "median time",
     "status": "status",
+    "launches": "launches",
 }
 UNITS = {
     "latency_p50_ms": "ms",
@@ -24,6 +25,7 @@ UNITS = {
     "peak_memory_mb": "MB",
     "median_s": "s",
     "size_mb": "MB",
+    "peak_allocations": "MB",
     "energy_j_per_1000": "J/1000",
 }
 
