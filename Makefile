@@ -43,7 +43,7 @@ test: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile \
 	  -m 'not slow and not benchmark_speed and not chaos' $(ARGS)
 
-# Minutes each: three seeds against the promised scores, whole data sets.
+# Minutes in all: simulated coverage of intervals, a million rows, clusters, a compiled model.
 test-slow: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python -m pytest -m slow $(ARGS)
 

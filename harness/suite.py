@@ -14,10 +14,13 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     ValidationError,
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from harness.errors import RequestError
 from harness.yaml_file import read_yaml
@@ -272,6 +275,22 @@ class Settings(_Strict):
     ngrams: tuple[int, int] = Field((1, 1), description="TF-IDF: shortest and longest n-gram")
 
 
+class _DescribedBy:
+    """Of an annotated type: what its JSON Schema says is that of a model."""
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self._model = model
+
+    def __get_pydantic_json_schema__(
+        self, _: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(self._model.__pydantic_core_schema__)
+
+
+#: settings as a suite gives them, over others: only those that it names count
+GivenSettings = Annotated[dict[str, Any], _DescribedBy(Settings)]
+
+
 class Entry(_Strict):
     """One block of the matrix: every model x task x seed under one recipe."""
 
@@ -285,8 +304,8 @@ class Entry(_Strict):
     launches: int | None = Field(
         None, ge=0, description="fresh processes per timed run; default: `timing.launches`"
     )
-    settings: dict[str, Any] = Field(default_factory=dict, description="see `Settings`")
-    settings_by_task: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    settings: GivenSettings = Field(default_factory=dict)
+    settings_by_task: dict[str, GivenSettings] = Field(default_factory=dict)
     max_length: int | None = Field(None, gt=0, description="overrides the task's")
     budget: dict[str, int | tuple[int, ...] | None] = Field(
         default_factory=dict, description="overrides parts of the task's budget"
@@ -372,7 +391,7 @@ class Suite(_Strict):
     models: tuple[Model, ...] = Field(min_length=1)
     tasks: tuple[TaskEntry, ...] = Field(min_length=1)
     matrix: tuple[Entry, ...] = Field(min_length=1)
-    settings: dict[RecipeName, dict[str, Any]] = Field(
+    settings: dict[RecipeName, GivenSettings] = Field(
         default_factory=dict, description="defaults of each recipe"
     )
     seeds: tuple[Seed, ...] = Field((1,), min_length=1)

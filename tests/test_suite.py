@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import RequestError
-from harness.suite import Suite, load_suite
+from harness.suite import Settings, Suite, load_suite
 from tests.conftest import MAJORITY_SUITE as GOOD
 
 
@@ -124,6 +124,13 @@ def test_json_schema_knows_every_key() -> None:
     schema = Suite.model_json_schema()
     assert set(schema["properties"]) == set(Suite.model_fields)
     json.dumps(schema)
+    entry = schema["$defs"]["Entry"]["properties"]
+    for given in (
+        schema["properties"]["settings"]["additionalProperties"],
+        entry["settings"],
+        entry["settings_by_task"]["additionalProperties"],
+    ):
+        assert set(given["properties"]) == set(Settings.model_fields)
 
 
 @pytest.mark.parametrize("what", ["samples", "seconds"])
