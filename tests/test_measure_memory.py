@@ -80,7 +80,8 @@ def test_who_looks_is_not_counted() -> None:
     with watched(0.005) as peaks:
         time.sleep(0.3)
     assert before.pss_mb is not None and peaks().pss_mb is not None
-    assert peaks().pss_mb == pytest.approx(before.pss_mb, abs=3)  # a Python process has 8 or more
+    # a Python process has 8 or more; less, where another one has begun to share our libraries
+    assert peaks().pss_mb < before.pss_mb + 3
 
 
 def test_an_error_in_the_block_is_the_blocks_own() -> None:

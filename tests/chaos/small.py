@@ -66,6 +66,8 @@ def start(folder: Path, environment: dict[str, str], *arguments: str) -> subproc
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # tests that run in the background of a shell are started without
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
