@@ -359,8 +359,7 @@ def _family(
             "task": registry.tasks.get(task.type).version,
             **installed(
                 (
-                    *backend.libraries,
-                    *backend.kind_libraries.get(model.kind, ()),
+                    *libraries_of(backend, model.kind),
                     *registry.tasks.get(task.type).libraries,
                 )
             ),
@@ -419,7 +418,7 @@ def _run_templates(
                     "export": STAGE_VERSIONS["export"] if runtime.needs == "onnx" else 0,
                     "runtime": runtime.version,
                     "task": registry.tasks.get(task.type).version,
-                    **installed((*runtime.libraries, *runtime.kind_libraries.get(model.kind, ()))),
+                    **installed(libraries_of(runtime, model.kind)),
                 },
             }
             known[key] = run_spec, OpenDigest(run_spec, ("fit_id", "seed"))
@@ -572,6 +571,11 @@ def _without_test(spec: dict[str, Any]) -> dict[str, Any]:
     data = {k: v for k, v in task["data"].items() if k != "test"}
     budget = {k: v for k, v in task["budget"].items() if k != "test"}
     return spec | {"task": task | {"data": data, "budget": budget}}
+
+
+def libraries_of(component: Any, kind: str) -> tuple[str, ...]:
+    """Distributions that a backend or a runtime loads for models of a kind."""
+    return (*component.libraries, *component.kind_libraries.get(kind, ()))
 
 
 def installed(libraries: tuple[str, ...]) -> dict[str, str]:

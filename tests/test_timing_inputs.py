@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.stages.prepare import Split, sample
-from harness.tasks.base import Encoded, Examples
+from harness.stages.prepare import sample
+from harness.tasks.base import Encoded
 from tests import tiny_models
 
 
@@ -41,7 +41,5 @@ def test_an_example_larger_than_the_sample_is_taken_all_the_same():
     assert len(sample(windows([5]), 3, 1)) == 5
 
 
-def test_a_split_tells_its_features_an_example():
-    names = ["a", "b", "c"]
-    split = Split(Examples(names, names, {}), windows([1, 4, 1]), None)
-    assert split.features_per_example == 2.0
+def test_inputs_tell_their_features_an_example():
+    assert windows([1, 4, 1]).features_per_example == 2.0

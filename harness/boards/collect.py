@@ -18,7 +18,7 @@ from harness.boards import model_facts, shapes
 from harness.boards.outcomes import Damaged, Outcomes, read_outcomes, stack
 from harness.boards.shapes import METRICS
 from harness.errors import RequestError
-from harness.records.files import SCHEMA_VERSION, read_json
+from harness.records.files import SCHEMA_VERSION, read_json, refuse_newer
 from harness.records.store import EXPLAIN_FILE
 from harness.stats.launches import launch_interval
 from harness.stats.seeds import score_interval
@@ -140,12 +140,7 @@ def read_plan(results_folder: Path) -> dict[str, Any]:
             f"no records in {results_folder}: plan.json is missing or damaged; "
             "run the suite first (harness run SUITE)"
         )
-    version = plan.get("schema_version")
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise RequestError(
-            f"{path}: schema_version {version} is newer than this program reads "
-            f"({SCHEMA_VERSION}); upgrade it"
-        )
+    refuse_newer(path, plan)
     if wrong := shapes.fault(shapes.Plan, plan):
         raise RequestError(f"{path}: not the plan of a suite's records: {wrong}")
     return plan

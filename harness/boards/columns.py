@@ -164,10 +164,6 @@ def _delta(row: Flat, names: Mapping[str, str]) -> Cell:
     return Cell(text, row["score_delta"])
 
 
-def _whole(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:,.0f}"
-
-
 def _size(value: float | None) -> str:
     return "<0.01" if value is not None and value < 0.01 else wording.significant(value)
 
@@ -189,7 +185,7 @@ COLUMNS: dict[str, Column] = {
     "train_budget": Column(
         "training size",
         "training examples at most, where a task is learned from several numbers of them",
-        _number("train_budget", _whole),
+        _number("train_budget", wording.figure),
     ),
     "rank": Column("rank", "by score, among complete fits of the task", _rank),
     "model": Column("model", "the pretrained model or baseline", _model, numeric=False),

@@ -15,7 +15,7 @@ from harness.choose.gather import Gathered, gather, reference_folder
 from harness.choose.question import BOUNDS, PERCENTILES, Question, task_named, weights_from
 from harness.choose.reasons import reasons
 from harness.choose.wording import as_json, sentences
-from harness.commands.arguments import add_results, positive
+from harness.commands.arguments import add_results, positive, positive_number
 from harness.errors import RequestError
 
 EXAMPLE = (
@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--examples", type=positive, metavar="N", help="labelled training examples that you have")
     add("--device", metavar="NAME", help="cpu or cuda; default: any that was measured")
     for bound in BOUNDS.values():
-        add(bound.flag, type=_above_zero, metavar="X", help=bound.help)
-    add("--price-per-hour", type=_above_zero, metavar="X",
+        add(bound.flag, type=positive_number, metavar="X", help=bound.help)
+    add("--price-per-hour", type=positive_number, metavar="X",
         help="of the machine: what fitting and serving cost")  # fmt: skip
     add("--percentile", choices=PERCENTILES,
         help="of latency; default: p99 where all candidates carry it, else p90")  # fmt: skip
@@ -48,16 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--text", metavar="COLUMN", help="text column of --data")
     add("--label", metavar="COLUMN", help="label column of --data")
     add("--prompt", action="store_true", help=argparse.SUPPRESS)
-
-
-def _above_zero(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:

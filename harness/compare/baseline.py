@@ -22,7 +22,13 @@ from typing import Any
 from harness.boards.collect import collect
 from harness.compare.sides import predictions_digest, suites_in
 from harness.errors import RequestError
-from harness.records.files import SCHEMA_VERSION, finite, read_json, write_bytes, write_json
+from harness.records.files import (
+    finite,
+    read_json,
+    refuse_newer,
+    write_bytes,
+    write_json,
+)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 #: a launch's medians spread by percents; the fourth digit of a sample says nothing
@@ -114,11 +120,7 @@ def describe(results: Path, name: str) -> dict[str, Any]:
             f"no baseline {name!r} in {results / 'baselines'}; there are: {known}"
             + (f" ({path} cannot be read)" if path.is_file() else "")
         )
-    if value.get("schema_version", SCHEMA_VERSION) > SCHEMA_VERSION:
-        raise RequestError(
-            f"{path}: schema_version {value['schema_version']} is newer than this program reads "
-            f"({SCHEMA_VERSION}); upgrade it"
-        )
+    refuse_newer(path, value)
     return value
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.boards.collect import Row, collect
 from harness.errors import RequestError
-from harness.records.files import SCHEMA_VERSION, read_json
+from harness.records.files import read_json, refuse_newer
 
 
 @dataclass(frozen=True)
@@ -155,12 +155,7 @@ def _number(folder: Path) -> tuple[str, int]:
 def checked(path: Path) -> dict[str, Any] | None:
     """A record file; `RequestError` where its schema is newer than this program."""
     value = read_json(path)
-    version = (value or {}).get("schema_version", SCHEMA_VERSION)
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise RequestError(
-            f"{path}: schema_version {version} is newer than this program reads "
-            f"({SCHEMA_VERSION}); upgrade it"
-        )
+    refuse_newer(path, value or {})
     return value
 
 

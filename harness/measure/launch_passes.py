@@ -86,7 +86,6 @@ def device_time(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) ->
 def energy(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) -> dict[str, Any]:
     """Joules of 1,000 examples in batches of the sweep's largest size."""
     from harness.backends.base import pad, sorted_batches
-    from harness.measure.scenarios import features_per_example
 
     source = energy_source(spec["device"])
     known = bool(source.sources) or source.watts_per_core is not None
@@ -94,7 +93,7 @@ def energy(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) -> dict
     batches = [pad(encoded, chosen) for chosen in sorted_batches(encoded, size)] if known else []
     for batch in batches[:: max(1, len(batches) // 4)]:  # shapes that have to be met once
         predictor.predict(batch)
-    in_one_pass = len(encoded) / features_per_example(encoded)
+    in_one_pass = len(encoded) / encoded.features_per_example
     examples, step = 0.0, 0
     with source.measured() as used:
         end = time.perf_counter() + ENERGY_SECONDS

@@ -37,7 +37,6 @@ def offline(
 ) -> dict[str, Any]:
     """Examples per second, over the sweep of batch sizes, which count features."""
     points = []
-    per_example = features_per_example(encoded)
     for batch_size in dict.fromkeys(min(size, len(encoded)) for size in timing["batch_sizes"]):
         features: list[np.ndarray] = list(sorted_batches(encoded, batch_size))
         point = measure_throughput(
@@ -48,7 +47,8 @@ def offline(
             seconds=timing["sweep_seconds"],
             watch=watch,
         )
-        points.append(replace(point, examples_per_s=point.examples_per_s / per_example))
+        rate = point.examples_per_s / encoded.features_per_example
+        points.append(replace(point, examples_per_s=rate))
     top = best(points)
     return {
         "throughput": [point.as_dict() for point in points],
@@ -79,11 +79,6 @@ def limits(timing: dict[str, Any]) -> Limits:
     """The part of `harness.suite.Timing` that says when latency sampling ends."""
     known = {name: timing[name] for name in ("min_seconds", "within") if name in timing}
     return Limits(timing["min_samples"], timing["max_samples"], timing["max_seconds"], **known)
-
-
-def features_per_example(encoded: Encoded) -> float:
-    """A long text may be cut into several features, which all have to be predicted for it."""
-    return len(encoded) / max(1, len(np.unique(encoded.example_index)))
 
 
 def sizes(encoded: Encoded) -> np.ndarray:

@@ -7,11 +7,12 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from harness.errors import RequestError
 from harness.records.secrets import redacted
 
 SCHEMA_VERSION = 1
@@ -90,6 +91,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def refuse_newer(path: Path, record: Mapping[str, Any]) -> None:
+    """`RequestError` where a record's schema is newer than this program."""
+    version = record.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise RequestError(
+            f"{path}: schema_version {version} is newer than this program reads "
+            f"({SCHEMA_VERSION}); upgrade it"
+        )
 
 
 def sweep(folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness import registry
 from harness.backends.base import Progress
-from harness.plan import STAGE_VERSIONS, installed
+from harness.plan import STAGE_VERSIONS, installed, libraries_of
 from harness.records.files import read_json, whole_folder, write_json
 from harness.sources.derived import RECEIPT, reusable, sign
 from harness.stages.job import Job
@@ -38,8 +38,7 @@ def export_onnx(job: Job, progress: Progress) -> dict[str, Any]:
 def exported_by(job: Job) -> dict[str, Any]:
     """What the graph depends on besides the artifact: the stage's version, and what traces it."""
     runtime = registry.runtimes.get("onnxruntime")
-    kind = job.spec["model"]["kind"]
     return {
         "export": STAGE_VERSIONS["export"],
-        **installed((*runtime.libraries, *runtime.kind_libraries.get(kind, ()))),
+        **installed(libraries_of(runtime, job.spec["model"]["kind"])),
     }

@@ -40,7 +40,7 @@ def facts(job: Job, progress: Progress) -> dict[str, Any]:
     # the feature nearest to the mean length, cut or extended by nothing: a real input
     nearest = int(np.argmin(np.abs(lengths - mean)))
     example = pad(test.encoded, np.array([nearest]))
-    features_per_example = len(test.encoded) / max(1, len(test.examples))
+    features_per_example = test.encoded.features_per_example
     counts = artifact_facts(job.artifact, example)
     return {
         "flops_per_example": counts["flops_per_example"] * features_per_example,

@@ -23,6 +23,7 @@ from harness.errors import Diverged
 from harness.measure.energy import POLL_SECONDS, energy_source
 from harness.measure.host import host_facts
 from harness.measure.reference_speed import peak_flops_per_second
+from harness.plan import libraries_of
 from harness.records.files import read_json, whole_folder, write_json
 from harness.records.identity import digest
 from harness.sources.cache import sha256_of
@@ -62,7 +63,7 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
         "energy_basis": energy.basis,
         "matmul_flops_per_s": matmul_peaks(job),
         # a backend counts features
-        "examples_per_second": report.examples_per_second / train.features_per_example,
+        "examples_per_second": report.examples_per_second / train.encoded.features_per_example,
         "train_examples": len(train.examples),
         "train_available": len(data.splits["train"]),
         "validation_examples": len(validation.examples),
@@ -105,8 +106,10 @@ def request_of(
     out: Path,
 ) -> FitRequest:
     """The job as a backend is asked to fit it, or to compute its frozen features."""
+    kind = job.spec["model"]["kind"]
+    libraries = libraries_of(registry.backends.get(job.spec["framework"]), kind)
     return FitRequest(
-        model_kind=job.spec["model"]["kind"],
+        model_kind=kind,
         model_folder=folder,
         recipe=job.spec["recipe"],
         settings=job.spec["settings"],
@@ -123,16 +126,9 @@ def request_of(
         features_cache=job.cache / "features",
         features_key=_features_key(job),
         mixed_batches=data.task.mixed_batches,
-        libraries={name: job.spec["versions"][name] for name in libraries_of(job)},
+        libraries={name: job.spec["versions"][name] for name in libraries},
         reference=reference_file(job) if reference_framework(job) else None,
     )
-
-
-def libraries_of(job: Job) -> tuple[str, ...]:
-    """Distributions that compute the job's fit."""
-    backend = registry.backends.get(job.spec["framework"])
-    extra = backend.kind_libraries.get(job.spec["model"]["kind"], ())
-    return (*backend.libraries, *extra)
 
 
 def artifact_info(job: Job, task: Task, encoder: Any) -> ArtifactInfo:

@@ -52,11 +52,6 @@ class Split:
     encoder: Any  # how the model takes examples, see `Task.encoder`
 
     @property
-    def features_per_example(self) -> float:
-        """A long text may be cut into several features."""
-        return len(self.encoded) / max(1, len(self.examples))
-
-    @property
     def truncated_share(self) -> float:
         return float(self.encoded.truncated.mean()) if len(self.encoded.truncated) else 0.0
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness import registry
 from harness.backends.base import Progress, lengths_of, pad
-from harness.plan import STAGE_VERSIONS, installed
+from harness.plan import STAGE_VERSIONS, installed, libraries_of
 from harness.records.files import write_bytes
 from harness.records.identity import digest
 from harness.stages import prepare
@@ -66,7 +66,4 @@ def _computed_by(job: Job) -> dict[str, str]:
     origin = reference_framework(job)
     if origin is None:
         return {}
-    backend = registry.backends.get(origin)
-    return installed(
-        (*backend.libraries, *backend.kind_libraries.get(job.spec["model"]["kind"], ()))
-    )
+    return installed(libraries_of(registry.backends.get(origin), job.spec["model"]["kind"]))

@@ -145,6 +145,11 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.example_index)
 
+    @property
+    def features_per_example(self) -> float:
+        """On average; more than 1 where long texts are cut into several features."""
+        return len(self) / max(1, len(self.truncated))
+
 
 @dataclass(frozen=True)
 class Head:

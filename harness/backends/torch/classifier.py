@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness.backends.base import pad
+from harness.backends.base import pad, sorted_batches
 from harness.backends.torch.models import read_config
 from harness.backends.torch.own_head import with_own_head
 from harness.backends.torch.threads import use_threads
@@ -41,19 +41,13 @@ def class_probabilities(
     model = with_own_head(AutoModelForSequenceClassification, folder, config, head)
     # others classify by the last token, and find it by a padding id that need not be ours
     size = _BATCH if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES else 1
-    order = np.argsort([len(row) for row in _ids(encoded)], kind="stable")
     found = np.empty((len(encoded), config.num_labels), np.float32)
     begun = time.monotonic()
     with torch.inference_mode():
-        for start in range(0, len(order), size):
+        for number, batch in enumerate(sorted_batches(encoded, size)):
             if seconds is not None and time.monotonic() - begun > seconds:
-                raise Unsupported(f"{start} of {len(order)} texts took all of {seconds:.0f} s")
-            batch = order[start : start + size]
+                done = number * size
+                raise Unsupported(f"{done} of {len(encoded)} texts took all of {seconds:.0f} s")
             inputs = {name: torch.from_numpy(a) for name, a in pad(encoded, batch).items()}
             found[batch] = model(**inputs).logits.softmax(-1).numpy()
     return found
-
-
-def _ids(encoded: Encoded) -> list[np.ndarray]:
-    ids = encoded.inputs["input_ids"]
-    return [np.asarray(ids[i]) for i in range(len(encoded))]  # type: ignore[index]
