@@ -11,7 +11,7 @@ import pytest
 from harness.backends.base import Batch, Predictor
 from harness.measure.blocks import NO_WATCH
 from harness.measure.latency import MAX_REPEATS, MIN_BLOCKS, Limits, measure_latency
-from harness.measure.scenarios import features_per_example, offline, single_stream
+from harness.measure.scenarios import offline, single_stream
 from harness.tasks.base import Encoded
 from tests import tiny_models
 
@@ -172,7 +172,7 @@ def test_a_disturbed_point_of_the_throughput_sweep_is_repeated_once_and_said():
 
 def test_throughput_counts_examples_not_the_features_that_long_ones_are_cut_into():
     halves = Encoded(INPUTS.inputs, {}, np.arange(len(INPUTS)) // 2, INPUTS.truncated)
-    assert features_per_example(halves) == 2.0
+    assert halves.features_per_example == 2.0
     whole = offline(Planted(), INPUTS, SWEEP, 1, NO_WATCH)
     found = offline(Planted(), halves, SWEEP, 1, NO_WATCH)
     assert found["throughput_per_s"] < 0.75 * whole["throughput_per_s"]

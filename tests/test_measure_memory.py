@@ -71,7 +71,9 @@ def test_the_peak_is_seen_wherever_in_the_process_it_is(where: str) -> None:
     small, large = found
     assert large.samples >= 3
     assert small.pss_mb is not None and large.pss_mb is not None
-    assert large.pss_mb - small.pss_mb == pytest.approx(200, abs=5)
+    # a child shares its interpreter's pages with whoever else runs one, now more, now fewer: of
+    # them some 12 MB, hence of a difference of 200 a tenth either way
+    assert large.pss_mb - small.pss_mb == pytest.approx(200, abs=20)
 
 
 @needs_pss
