@@ -171,7 +171,7 @@ def test_a_disturbed_point_of_the_throughput_sweep_is_repeated_once_and_said():
 
 
 def test_throughput_counts_examples_not_the_features_that_long_ones_are_cut_into():
-    halves = Encoded(INPUTS.inputs, {}, np.arange(len(INPUTS)) // 2, INPUTS.truncated)
+    halves = Encoded(INPUTS.inputs, {}, np.arange(len(INPUTS)) // 2, INPUTS.truncated[::2])
     assert halves.features_per_example == 2.0
     whole = offline(Planted(), INPUTS, SWEEP, 1, NO_WATCH)
     found = offline(Planted(), halves, SWEEP, 1, NO_WATCH)
