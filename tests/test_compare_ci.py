@@ -213,18 +213,25 @@ def pin(project: Path, version: str, milliseconds: int) -> None:
     shutil.rmtree(wheels, ignore_errors=True)
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     points = "[console_scripts]\n" + "\n".join(f"{k} = {v}" for k, v in scripts.items())
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    folders = {"harness": "harness"} | build["targets"]["wheel"].get("force-include", {})
     code = {
-        str(path.relative_to(ROOT)): path.read_text()
-        for path in (ROOT / "harness").rglob("*")
-        if path.suffix in (".py", ".yaml", ".html", ".css", ".js", ".json")
+        str(place / path.relative_to(ROOT / source)): path.read_text()
+        for source, place in ((source, Path(target)) for source, target in folders.items())
+        for path in (ROOT / source).rglob("*")
+        if path.suffix in (".py", ".yaml", ".j2", ".html", ".css", ".js", ".json", ".svg", ".txt")
     }
     if milliseconds:
         code["harness/backends/sklearn/runtime.py"] += SLOWED.format(seconds=milliseconds / 1000)
     here = "\n".join(path for path in sys.path if path.endswith("site-packages"))
-    code |= {"zz_installed_here.pth": here, "pinned_harness-1.dist-info/entry_points.txt": points}
-    wheel(wheels, "pinned_harness", "1", code)
+    code |= {
+        "zz_installed_here.pth": here,
+        f"pinned_harness-{version}.dist-info/entry_points.txt": points,
+    }
+    wheel(wheels, "pinned_harness", version, code)
     wheel(wheels, "scikit_learn", version, {})
-    (project / "requirements.txt").write_text("pinned-harness\nscikit-learn\n")
+    pins = f"pinned-harness=={version}\nscikit-learn=={version}\n"
+    (project / "requirements.txt").write_text(pins)
 
 
 PIP = "--quiet --no-index --no-deps --find-links wheels --requirement requirements.txt"
@@ -251,7 +258,7 @@ def test_an_upgrade_that_slows_is_called_and_named_and_a_harmless_change_is_not(
     git(request_.project, "checkout", "-qb", "change")
     (request_.project / "README.md").write_text("another text")
     request_.change()
-    inputs = {"INSTALL": PIP}
+    inputs = {"INSTALL": PIP, "PYTHONPATH": ""}  # only what was installed
     assert request_.check(job_environment(request_), **inputs) == [0, 0, 0, 0], request_.log
     assert "No regression" in request_.comment
 
@@ -311,7 +318,7 @@ def test_the_records_of_each_night_are_kept_and_their_history_published(tmp_path
     git(project, "remote", "add", "origin", str(origin))
     keep, history = (workflow_step("nightly", name) for name in ("Keep the records", "History"))
     for night in range(2):
-        demo = write_results(tmp_path / f"night-{night}", size=60, trouble=False)
+        demo = write_results(tmp_path / f"night-{night}", size=60, seed=night, trouble=False)
         render(demo)
         shutil.rmtree(project / "nightly", ignore_errors=True)
         shutil.copytree(demo, project / "nightly" / "nlp")

@@ -273,8 +273,8 @@ def _score_rates(row: SideRow, name: str, margin: float, repeats: int, others: i
 
 
 def _rates(what: str, effect: float, units: str, verdicts: Counter[str], repeats: int) -> Rates:
-    shares = {
-        verdict: verdicts[verdict] / repeats
+    regression, inconclusive, equivalent, improved = (
+        verdicts[verdict] / repeats
         for verdict in ("regression", "inconclusive", "equivalent", "improved")
-    }
-    return Rates(what, effect, units, repeats=repeats, **shares)
+    )
+    return Rates(what, effect, units, regression, inconclusive, equivalent, improved, repeats)
