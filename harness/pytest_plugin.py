@@ -8,6 +8,7 @@ its own body runs. ``row``: a model, task or runtime, or the beginning of a row_
 
 from __future__ import annotations
 
+import inspect
 import os
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_runtest_call(item: pytest.Item) -> None:
     for mark in item.iter_markers("model_regression"):
-        findings = _regressions(item.config.rootpath, **mark.kwargs)
+        findings = _regressions(item.config.rootpath, **_arguments(mark))
         if findings:
             pytest.fail("\n".join(["got worse:", *findings]), pytrace=False)
+
+
+def _arguments(mark: pytest.Mark) -> dict[str, Any]:
+    """The mark's arguments by name; a wrong one fails the test."""
+    try:
+        bound = inspect.signature(_regressions).bind(None, *mark.args, **mark.kwargs)
+    except TypeError as error:
+        pytest.fail(f"model_regression: {error}; {MARK}", pytrace=False)
+    return {name: value for name, value in bound.arguments.items() if name != "root"}
 
 
 def _regressions(
@@ -37,7 +47,6 @@ def _regressions(
     margin: str | list[str] | None = None,
     base: str = "HEAD",
     results: str | Path = "results",
-    **unknown: Any,
 ) -> list[str]:
     """What got worse, one sentence each; a wrong request fails the test with its message."""
     from harness.compare import words
@@ -46,10 +55,6 @@ def _regressions(
     from harness.compare.places import load_side
     from harness.errors import RequestError
 
-    if unknown:
-        pytest.fail(
-            f"model_regression: unknown argument {', '.join(unknown)}; {MARK}", pytrace=False
-        )
     margins = [margin] if isinstance(margin, str) else (margin or [])
     here = Path.cwd()
     try:

@@ -140,3 +140,12 @@ def test_a_baselines_description_reaches_no_other_file(old: Path, tmp_path: Path
     remove(results, "v1")
     assert other.read_text() == "mine" and not list((results / "baselines").iterdir())
     assert read_json(description) is None
+
+
+def test_margins_that_the_change_widens_are_told(old: Path, new: Path) -> None:
+    for results, margin in ((old, 0.01), (new, 0.2)):
+        edit(results / "plan.json", margins={"quality": margin})
+    assert report(old, new).notes == (
+        "the suite's margins changed, and HEAD's count: quality 1% to 20%",
+    )
+    assert not report(old, new, margins={"quality": 0.01}).notes

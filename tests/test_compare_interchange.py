@@ -77,11 +77,14 @@ def test_a_marked_test_fails_where_records_got_worse(records: Path, tmp_path: Pa
         'mark = lambda row: pytest.mark.model_regression(suite="demo", row=row, base="old")\n'
         '@mark("minilm")\ndef test_worse(): pass\n'
         '@mark("tfidf")\ndef test_same(): pass\n'
+        '@pytest.mark.model_regression("demo", "tfidf", base="old")\ndef test_places(): pass\n'
+        '@pytest.mark.model_regression("demo", rows="tfidf")\ndef test_wrong(): pass\n'
     )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q"], cwd=tmp_path, capture_output=True, text=True
     )
-    assert "1 failed, 1 passed" in done.stdout, done.stdout
+    assert "2 failed, 2 passed" in done.stdout, done.stdout
+    assert "unexpected keyword argument 'rows'" in done.stdout
     assert "got worse:" in done.stdout and "minilm fine-tune on topics" in done.stdout
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -98,11 +99,63 @@ def test_a_missing_artifact_is_one_clear_message(project: Path) -> None:
     assert answer.status == 2 and "not in the cache" in answer.err and "harness run" in answer.err
 
 
+def test_a_launch_that_crashes_is_a_finding_and_not_the_end(project: Path) -> None:
+    library = project.parent / "upgraded" / "sklearn" / "__init__.py"
+    library.parent.mkdir(parents=True)
+    library.write_text("raise ImportError('built for another processor')\n")
+    for side, status, verdict in (("head", 3, "regression"), ("base", 0, "not compared")):
+        answer = call(
+            project, "compare", "main", "main", "--rerun", "--launches", "1",
+            f"--{side}-tree", library.parent.parent, "--json",
+        )  # fmt: skip
+        assert answer.status == status, answer.err
+        (found,) = (f for f in json.loads(answer.out)["findings"] if f["metric"] == "launches")
+        assert found["verdict"] == verdict
+        assert f"{side.upper()}: failed" in found["reason"]
+        assert "built for another processor" in found["reason"]
+
+
+def test_records_in_a_folder_of_another_name_are_timed_too(project: Path) -> None:
+    renamed = project.parent / "renamed" / "mine-of-may"
+    shutil.copytree(project / "results" / "mine", renamed)
+    answer = call(
+        project, "compare", renamed.parent, renamed, "--rerun", "--launches", "1", "--json"
+    )
+    found = {f["metric"]: f for f in json.loads(answer.out)["findings"]}
+    assert "one launch a side" in found["latency_p50_ms"]["reason"], answer.err
+
+
+def test_fewer_threads_of_one_side_are_named(project: Path) -> None:
+    answer = call(
+        project, "compare", "main", "main", "--rerun", "--launches", "1", "--json",
+        "--base-env", "OMP_NUM_THREADS=2", "--head-env", "OMP_NUM_THREADS=1",
+    )  # fmt: skip
+    assert json.loads(answer.out)["differences"][0] == "threads 2 to 1", answer.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--head-env", "OMP_NUM_THREADS=many", "number of threads"),
+        ("--base-env", "OMP_NUM_THREADS", "NAME=VALUE"),
+        ("--base-python", "no-such-python", "no program"),
+        ("--head-tree", "no-such-folder", "no such folder"),
+    ],
+)
+def test_what_no_launch_could_be_made_of_is_refused(
+    project: Path, option: str, value: str, said: str
+) -> None:
+    answer = call(project, "compare", "main", "main", "--rerun", option, value)
+    assert answer.status == 2 and said in answer.err and "Traceback" not in answer.err
+
+
 def test_power_is_printed_with_alarms_and_inconclusive(project: Path) -> None:
     answer = call(project, "compare", "main", "--power", "--repeats", "30")
     assert answer.status == 0, answer.err
     assert "regression  inconclusive" in answer.out and "10 % slower" in answer.out
     assert "3 points lost" in answer.out
+    assert "assumed: 3 launches tell too little" in answer.out
+    assert "comparisons made at once" in answer.out
 
 
 @pytest.mark.chaos

@@ -11,11 +11,21 @@ import pytest
 from scipy import stats
 
 from harness.boards.outcomes import Outcomes
-from harness.compare.power import launch_rates, launch_verdict, quality_rates
+from harness.compare.judge import row_name
+from harness.compare.power import (
+    comparisons,
+    launch_rates,
+    launch_verdict,
+    quality_rates,
+    side_rates,
+)
 from harness.compare.rule import Change, decide, units_to_decide
+from harness.compare.sides import read_side
 from harness.compare.speed import DEFAULT_LAUNCHES
 from harness.stats.discoveries import benjamini_hochberg
 from harness.stats.log_ratio import paired_log_ratio, welch_log_ratio
+from tests.records import write_results
+from tests.test_compare_sides import launches, run_of
 
 MARGIN = 0.03
 
@@ -155,3 +165,31 @@ def test_one_retrained_seed_is_no_evidence_of_a_small_loss() -> None:
         outcomes(1), "equal", 0.0, 0.01, 60, same_fits=False, drawn=True, seed_sd=0.01
     )
     assert equal.regression == 0
+
+
+def test_many_comparisons_at_once_cost_power_and_raise_no_alarms() -> None:
+    margin = np.log1p(MARGIN)
+
+    def rate(effect: float, others: int) -> float:
+        return launch_rates(
+            published_noise, "", effect, DEFAULT_LAUNCHES, margin, 200, others=others
+        ).regression
+
+    assert rate(0.05, 0) - rate(0.05, 400) > 0.1
+    assert rate(0.0, 400) == 0.0
+
+
+def test_a_row_says_whether_its_noise_is_its_own(tmp_path: Path) -> None:
+    place = write_results(tmp_path, size=60, trouble=False)
+    (run,) = run_of(place, "tfidf", "topics", "sklearn")
+    launches(run, [0.4, 0.41, 0.39, 0.4, 0.42, 0.4])
+    side = read_side("side", place)
+    rates = side_rates(side, 0.03, 0.01, 2, row_name, 6)
+    noise = {rate.what: rate.noise for rate in rates}
+    assert {n for what, n in noise.items() if "latency" in what and "tfidf" in what} == {"own"}
+    assert {n for what, n in noise.items() if "latency" in what and "tfidf" not in what} == {
+        "assumed"
+    }
+    assert any("assumed: 2 launches tell too little" in what for what in noise)
+    assert {rate.comparisons for rate in rates} == {comparisons(side)}
+    assert comparisons(side) > len(side.rows)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.compare.baseline import open_baseline, save
-from harness.compare.finding import Finding, Report
+from harness.compare.finding import OUTCOMES, Finding, Report
 from harness.compare.judge import Options, compare
 from harness.compare.sides import read_side
 from harness.records.files import read_json, write_json
@@ -301,15 +303,42 @@ def test_every_form_of_the_report_tells_the_regression(
     assert shown.status == 3 and "2 regressions in 1 row." in shown.out
 
 
-def test_names_are_never_read_as_markup(base: Path) -> None:
-    from dataclasses import replace
-
+@pytest.mark.parametrize(
+    ("text", "never"),
+    [
+        ("<img src=x>", "<img"),
+        ("@everyone", "@everyone"),
+        ("a | b", " | b |"),
+        ("![x](http://example.org/x.png)", "![x]"),
+        ("[see](http://example.org)", "](http"),
+        ("fixes #12, owner/name#12 and GH-12", "#12,"),
+        ("GH-12", "GH-12"),
+        ("https://example.org www.example.org", "https://"),
+        ("www.example.org", "www.e"),
+        ("`rm` **now** ~~not~~ &lt;b&gt;", "&lt;b"),
+    ],
+)
+def test_names_and_reasons_are_never_read_as_markup(base: Path, text: str, never: str) -> None:
     from harness.compare.render_markdown import markdown
 
     found = report(base, base)
-    evil = replace(found.findings[0], row="<img src=x> @everyone | `rm`", verdict="regression")
-    text = markdown(replace(found, findings=(evil,)))
-    assert "<img" not in text and "@everyone" not in text and "\\|" in text
+    evil = replace(found.findings[0], row=text, reason=text, verdict="regression")
+    shown = markdown(replace(found, findings=(evil,), notes=(text,), only_base=(text,)))
+    assert not re.search(rf"(?<!\\){re.escape(never)}", shown)
+
+
+def test_a_comment_is_never_longer_than_github_takes(base: Path) -> None:
+    from harness.compare.render_markdown import markdown
+
+    found = report(base, base)
+    long = replace(found.findings[0], row="[" * 300, reason="_" * 5000)
+    many = tuple(replace(long, verdict=verdict) for verdict in OUTCOMES for _ in range(200))
+    text = markdown(
+        replace(found, findings=many, notes=("(" * 900,) * 500, only_head=("!" * 900,) * 99)
+    )
+    assert len(text) < 65_536
+    assert "### Regressions" in text and "more: see the JSON report." in text
+    assert text.count("<details>") == text.count("</details>") == 4
 
 
 # -- where sides come from ----------------------------------------------------------------------

@@ -107,6 +107,7 @@ class _Work:
         return bool(found)
 
     def _in_turns(self, good: Side, head: Side) -> tuple[Side, Side]:
+        from harness.execute.launches import Interpreter
         from harness.execute.rerun import Arm, rerun
         from harness.sources import default_cache
 
@@ -115,7 +116,7 @@ class _Work:
             (
                 side,
                 self.scratch / f"results-{side.name}",
-                Arm(label, default_cache(), tree=trees[side.name]),
+                Arm(label, default_cache().resolve(), Interpreter(tree=trees[side.name])),
             )
             for side, label in ((good, "GOOD"), (head, "BAD"))
         ]

@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.commands.arguments import add_results, positive
 from harness.compare.finding import Report
@@ -19,6 +20,9 @@ from harness.compare.margins import margin_of, parse_margins
 from harness.compare.places import load_side, open_place
 from harness.compare.sides import Side, read_side, suites_in
 from harness.errors import RequestError
+
+if TYPE_CHECKING:
+    from harness.execute.launches import Interpreter
 
 EXAMPLE = "harness compare main results"
 
@@ -88,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--power", action="store_true",
         help="instead of a comparison: how often would BASE's rows raise false alarms, and see a "
-        "planted loss? Simulated from their own noise",
+        "planted loss? Simulated from their own noise, or from an assumed one where it says so",
     )  # fmt: skip
     parser.add_argument(
         "--repeats", type=positive, default=200, metavar="N", help="--power: simulations each"
@@ -151,13 +155,10 @@ def _interleaved(args: argparse.Namespace, options: Options) -> tuple[Side, Side
     from harness.execute.rerun import Arm, rerun
     from harness.sources import default_cache
 
-    cache = default_cache()
+    cache = default_cache().resolve()  # a side may run in a folder of its own
     arms = [
-        Arm(label, cache, python or sys.executable, tree, _environment(env))
-        for label, python, tree, env in (
-            ("BASE", args.base_python, args.base_tree, args.base_env),
-            ("HEAD", args.head_python, args.head_tree, args.head_env),
-        )
+        Arm("BASE", cache, _interpreter(args.base_python, args.base_tree, args.base_env)),
+        Arm("HEAD", cache, _interpreter(args.head_python, args.head_tree, args.head_env)),
     ]
 
     def say(text: str) -> None:
@@ -172,7 +173,7 @@ def _interleaved(args: argparse.Namespace, options: Options) -> tuple[Side, Side
         head = read_side(head_name, head_folder, args.suite)
         pairs, _, _ = join_rows(base, head, options)
         timed = [(a, b) for a, b in pairs if a.row.ok and b.row.ok]
-        given = {**base.margins, **head.margins, **options.margins}
+        given = {**head.margins, **options.margins}
         margin = math.log1p(margin_of("latency_p50_ms", "speed", given))
         found = rerun(
             (base, base_folder, arms[0]), (head, head_folder, arms[1]), timed, args.launches,
@@ -183,12 +184,27 @@ def _interleaved(args: argparse.Namespace, options: Options) -> tuple[Side, Side
     return found
 
 
+def _interpreter(python: str | None, tree: Path | None, variables: list[str]) -> Interpreter:
+    """What ``--base-python``, ``--base-tree`` and ``--base-env`` say (or HEAD's)."""
+    from harness.execute.launches import Interpreter
+
+    found = shutil.which(python or sys.executable)
+    if found is None:
+        raise RequestError(f"{python}: no program of that name that could be run")
+    if tree is not None and not tree.is_dir():
+        raise RequestError(f"{tree}: no such folder; wanted the checkout of a side")
+    # neither resolved: a virtual environment's python is a link
+    return Interpreter(os.path.abspath(found), tree, _environment(variables))
+
+
 def _environment(texts: list[str]) -> dict[str, str]:
     found = {}
     for text in texts:
         key, sign, value = text.partition("=")
         if not key or not sign:
             raise RequestError(f"{text}: wanted NAME=VALUE, such as OMP_NUM_THREADS=1")
+        if key == "OMP_NUM_THREADS" and not (value.isdecimal() and int(value) > 0):
+            raise RequestError(f"{text}: wanted a number of threads, 1 or more")
         found[key] = value
     return found
 
@@ -214,7 +230,11 @@ def show_power(args: argparse.Namespace, options: Options) -> int:
     if args.json:
         print(json.dumps([asdict(rate) for rate in rates], indent=2))
         return 0
-    print(f"of {args.repeats} simulated comparisons each, with the rows' own noise")
+    together = rates[0].comparisons if rates else 0
+    print(
+        f"of {args.repeats} simulations each; q-values among {together} comparisons made at once, "
+        "of which the others changed nothing"
+    )
     last = ""
     for rate in rates:
         if rate.what != last:

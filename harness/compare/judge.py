@@ -52,7 +52,7 @@ def compare(base: Side, head: Side, options: Options = DEFAULT) -> Report:
     """The report on two sides. Raises `RequestError` where they share no row, or where a row's
     test sets are not the same data."""
     pairs, only_base, only_head = join_rows(base, head, options)
-    margins = {**base.margins, **head.margins, **options.margins}
+    margins = {**head.margins, **options.margins}
     waiting: list[_Open] = []
     settled: list[Finding] = []
     for a, b in pairs:
@@ -77,11 +77,25 @@ def compare(base: Side, head: Side, options: Options = DEFAULT) -> Report:
         comparisons=len(waiting),
         only_base=tuple(row_name(r) for r in only_base),
         only_head=tuple(row_name(r) for r in only_head),
-        notes=(*base.notes, *head.notes),
+        notes=(*base.notes, *head.notes, *_moved_margins(base, head, options)),
         differences=tuple(
             dict.fromkeys(cause for a, b in pairs for cause in causes(a, b, "speed"))
         ),
     )
+
+
+def _moved_margins(base: Side, head: Side, options: Options) -> list[str]:
+    """A change may widen the margins by which it is judged: not without a word."""
+    moved = [
+        f"{name} {_margin(base, name)} to {_margin(head, name)}"
+        for name in sorted(base.margins.keys() | head.margins.keys())
+        if name not in options.margins and base.margins.get(name) != head.margins.get(name)
+    ]
+    return [f"the suite's margins changed, and HEAD's count: {', '.join(moved)}"] if moved else []
+
+
+def _margin(side: Side, name: str) -> str:
+    return f"{100 * side.margins[name]:g}%" if name in side.margins else "default"
 
 
 def join_rows(

@@ -2,15 +2,16 @@
 
 Alarm rate (equal things called a regression), power (a planted loss called one) and the share of
 `inconclusive` belong together: a rule that always said "inconclusive" would raise no false alarm.
-The simulation calls the very functions that judge real records.
+The simulation calls the very functions that judge real records. A row is one of many: its q-value
+is simulated among as many comparisons as the records hold, of which nothing else changed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,9 +22,11 @@ from harness.compare.sides import Side, SideRow
 from harness.compare.speed import (
     ASSUMED_LAUNCH_SD,
     DEFAULT_LAUNCHES,
+    WORSE,
     Change,
     judge,
 )
+from harness.stats.discoveries import benjamini_hochberg
 from harness.stats.log_ratio import paired_log_ratio
 
 SLOWDOWNS = (0.05, 0.10)
@@ -31,13 +34,21 @@ LOSS = 0.03
 #: share of test examples on which two equal things disagree, half of them either way: two seeds
 #: of one recipe, or one model before and after a change of rounding, differ by a few percent
 DISCORDANT = 0.04
+#: standard deviation of a seed's score where a row has too few seeds to tell
+ASSUMED_OWN_SEED_SD = 0.005
 #: launches from which a row's own noise is used
 ENOUGH = 6
+#: p-values beside which a comparison stands that is made on its own
+ALONE = np.empty(0)
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Shares of simulated comparisons; ``effect`` is the planted change, 0 for equal things."""
+    """Shares of simulated comparisons; ``effect`` is the planted change, 0 for equal things.
+
+    ``noise`` is ``own`` where it was measured on the row, else ``assumed``; ``comparisons``: how
+    many are made at once, this one included.
+    """
 
     what: str
     effect: float
@@ -47,6 +58,8 @@ class Rates:
     equivalent: float
     improved: float
     repeats: int
+    noise: str = "own"
+    comparisons: int = 1
 
 
 def launch_rates(
@@ -57,22 +70,27 @@ def launch_rates(
     margin: float,
     repeats: int,
     seed: int = 0,
+    others: int = 0,
 ) -> Rates:
     """Interleaved runs of ``launches`` pairs, and as many again where the first look suspicious.
 
-    ``noise(count, rng)`` draws that many pairs' log differences of equal things.
+    ``noise(count, rng)`` draws that many pairs' log differences of equal things; ``others``: how
+    many more comparisons are made, of things that are equal.
     """
     rng = np.random.default_rng(seed)
     verdicts: Counter[str] = Counter()
     for _ in range(repeats):
         pairs = noise(2 * launches, rng) + np.log1p(effect)
-        verdicts[launch_verdict(pairs, launches, margin)] += 1
+        verdicts[launch_verdict(pairs, launches, margin, rng.random(others))] += 1
     return _rates(what, effect, f"{launches} pairs", verdicts, repeats)
 
 
-def launch_verdict(pairs: np.ndarray, launches: int, margin: float) -> str:
-    """What `harness compare --rerun` says of pairs' log differences; the later ones are used only
-    where the first ``launches`` raise a suspicion."""
+def launch_verdict(
+    pairs: np.ndarray, launches: int, margin: float, other_p: np.ndarray = ALONE
+) -> str:
+    """What `harness compare --rerun` says of pairs' log differences, beside comparisons with the
+    p-values ``other_p``; the later pairs are used only where the first ``launches`` raise a
+    suspicion."""
     first, second = pairs[:launches], pairs[launches:]
     look = paired_log_ratio(np.ones(launches), np.exp(first))
     change = Change(look.value, look.low, look.high, look.p_value)
@@ -83,8 +101,15 @@ def launch_verdict(pairs: np.ndarray, launches: int, margin: float) -> str:
         1, margin, True, True, 0.0,
     )  # fmt: skip
     return decide(
-        found.change, margin, agreed=found.agreed, agreed_better=found.agreed_better
-    ).verdict
+        found.change, margin, q=_q(found.change, other_p),
+        agreed=found.agreed, agreed_better=found.agreed_better,
+    ).verdict  # fmt: skip
+
+
+def _q(change: Change, other_p: np.ndarray) -> float:
+    """The adjusted p-value of one change among others; 1 where one launch a side has none."""
+    p_value = change.p_value if change.known else 1.0
+    return benjamini_hochberg([p_value, *other_p])[0]
 
 
 def quality_rates(
@@ -98,6 +123,7 @@ def quality_rates(
     drawn: bool,
     seed_sd: float = 0.0,
     seed: int = 0,
+    others: int = 0,
 ) -> Rates:
     """Comparisons on the row's own test examples, with `DISCORDANT` flips and a planted loss.
 
@@ -115,7 +141,8 @@ def quality_rates(
             for side in (base, head)
         )
         change, _ = difference(a, b, same_fits=same_fits, drawn=drawn)
-        verdicts[decide(change, margin, confirmable=False).verdict] += 1
+        q = _q(change, rng.random(others))
+        verdicts[decide(change, margin, q=q, confirmable=False).verdict] += 1
     return _rates(what, loss, f"{len(outcomes):,} examples", verdicts, repeats)
 
 
@@ -141,24 +168,43 @@ def _shifted(
     return result
 
 
-def row_noise(row: SideRow, metric: str) -> tuple[Callable[..., np.ndarray], float, str]:
-    """A row's own launch noise as a source of pairs' log differences, its SD, and its origin."""
+class Noise(NamedTuple):
+    """A source of pairs' log differences: ``draw(count, rng)``; ``sd`` is of one launch's log."""
+
+    draw: Callable[[int, np.random.Generator], np.ndarray]
+    sd: float
+    origin: str  # own or assumed
+    launches: int
+
+
+def row_noise(row: SideRow, metric: str) -> Noise:
+    """A row's own launch noise where it has `ENOUGH` launches, else `ASSUMED_LAUNCH_SD`."""
     values = np.array(
         [float(x.timing[metric]) for x in row.launches if (x.timing.get(metric) or 0) > 0]
     )
-    if len(values) >= ENOUGH:
-        logs = np.log(values)
-        rest = (logs - logs.mean()) * np.sqrt(len(logs) / (len(logs) - 1))
+    if len(values) < ENOUGH:
 
-        def own(count: int, rng: np.random.Generator) -> np.ndarray:
-            return np.asarray(rng.choice(rest, count) - rng.choice(rest, count))
+        def assumed(count: int, rng: np.random.Generator) -> np.ndarray:
+            return rng.normal(0, ASSUMED_LAUNCH_SD * np.sqrt(2), count)
 
-        return own, float(rest.std()), f"{len(values)} launches"
+        return Noise(assumed, ASSUMED_LAUNCH_SD, "assumed", len(values))
+    logs = np.log(values)
+    rest = (logs - logs.mean()) * np.sqrt(len(logs) / (len(logs) - 1))
 
-    def assumed(count: int, rng: np.random.Generator) -> np.ndarray:
-        return rng.normal(0, ASSUMED_LAUNCH_SD * np.sqrt(2), count)
+    def own(count: int, rng: np.random.Generator) -> np.ndarray:
+        return np.asarray(rng.choice(rest, count) - rng.choice(rest, count))
 
-    return assumed, ASSUMED_LAUNCH_SD, "assumed"
+    return Noise(own, float(rest.std()), "own", len(values))
+
+
+def comparisons(side: Side) -> int:
+    """How many comparisons ``harness compare --rerun`` of a side's good rows makes at once."""
+    count = 0
+    for row in side.rows.values():
+        outcomes = row.row.outcomes() if row.row.ok else None
+        count += outcomes is not None and len(outcomes) > 0
+        count += sum(any(x.timing.get(metric) for x in row.launches) for metric in WORSE)
+    return count
 
 
 def side_rates(
@@ -167,47 +213,68 @@ def side_rates(
 ) -> list[Rates]:  # fmt: skip
     """Rates of every row: latency at the default number of launches and at twice that; quality
     with the same weights, and retrained where the row's seeds were drawn."""
+    total = comparisons(side)
     found: list[Rates] = []
     for row in side.rows.values():
-        if not row.row.ok:
-            continue
-        if row.launches:
-            noise, sd, origin = row_noise(row, "latency_p50_ms")
-            what = f"{name(row)}: latency (launch SD {100 * sd:.1f}%, {origin})"
-            margin = float(np.log1p(speed_margin))
-            for count, effects in (
-                (launches, (0.0, *SLOWDOWNS)),
-                (2 * launches, (0.0, *SLOWDOWNS)),
-            ):
-                for effect in effects:
-                    found.append(launch_rates(noise, what, effect, count, margin, repeats))
-        outcomes = row.row.outcomes()
-        if outcomes is None or not len(outcomes):
-            continue
-        drawn = any(is_drawn(run.fit_spec) for run in row.row.ok)
-        what = f"{name(row)}: {row.flat['score_name']}"
-        modes: list[tuple[str, dict[str, Any]]] = [
-            ("the same weights", {"same_fits": True, "drawn": False})
-        ]
-        if drawn:
-            seeds = len(outcomes.num)
-            scores = outcomes.num.sum(1) / outcomes.den.sum(1)
-            sd = float(scores.std(ddof=1)) if seeds > 2 else 0.005
-            mode = f"retrained, {seeds} seed{'s' * (seeds > 1)}, seed SD {100 * sd:.1f} pt"
-            modes.append((mode, {"same_fits": False, "drawn": True, "seed_sd": sd}))
-        for label, how in modes:
-            for loss in (0.0, LOSS):
-                found.append(
-                    quality_rates(
-                        outcomes, f"{what} ({label})", loss, quality_margin, repeats, **how
-                    )
-                )
-    return found
+        if row.row.ok:
+            found += _latency_rates(row, name(row), speed_margin, launches, repeats, total - 1)
+            found += _score_rates(row, name(row), quality_margin, repeats, total - 1)
+    return [replace(rates, comparisons=total) for rates in found]
+
+
+def _latency_rates(
+    row: SideRow, name: str, margin: float, launches: int, repeats: int, others: int
+) -> list[Rates]:
+    if not row.launches:
+        return []
+    noise = row_noise(row, "latency_p50_ms")
+    measured = f"{noise.launches} launch{'es' * (noise.launches != 1)}"
+    origin = f"own, {measured}" if noise.origin == "own" else f"assumed: {measured} tell too little"
+    what = f"{name}: latency (launch SD {100 * noise.sd:.1f}%, {origin})"
+    rates = [
+        launch_rates(
+            noise.draw, what, effect, count, float(np.log1p(margin)), repeats, others=others
+        )
+        for count in (launches, 2 * launches)
+        for effect in (0.0, *SLOWDOWNS)
+    ]
+    return [replace(rate, noise=noise.origin) for rate in rates]
+
+
+def _score_rates(row: SideRow, name: str, margin: float, repeats: int, others: int) -> list[Rates]:
+    outcomes = row.row.outcomes()
+    if outcomes is None or not len(outcomes):
+        return []
+    modes: list[tuple[str, str, dict[str, Any]]] = [
+        (
+            f"the same weights, {100 * DISCORDANT:g}% of answers changed, assumed",
+            "assumed",
+            {"same_fits": True, "drawn": False},
+        )
+    ]
+    if any(is_drawn(run.fit_spec) for run in row.row.ok):
+        seeds = len(outcomes.num)
+        scores = outcomes.num.sum(1) / outcomes.den.sum(1)
+        origin = "own" if seeds > 2 else "assumed"
+        sd = float(scores.std(ddof=1)) if seeds > 2 else ASSUMED_OWN_SEED_SD
+        label = f"retrained, {seeds} seed{'s' * (seeds > 1)}, seed SD {100 * sd:.1f} pt, {origin}"
+        modes.append((label, origin, {"same_fits": False, "drawn": True, "seed_sd": sd}))
+    return [
+        replace(
+            quality_rates(
+                outcomes, f"{name}: {row.flat['score_name']} ({label})", loss, margin, repeats,
+                others=others, **how,
+            ),
+            noise=origin,
+        )
+        for label, origin, how in modes
+        for loss in (0.0, LOSS)
+    ]  # fmt: skip
 
 
 def _rates(what: str, effect: float, units: str, verdicts: Counter[str], repeats: int) -> Rates:
-    shares = {
-        verdict: verdicts[verdict] / repeats
+    regression, inconclusive, equivalent, improved = (
+        verdicts[verdict] / repeats
         for verdict in ("regression", "inconclusive", "equivalent", "improved")
-    }
-    return Rates(what, effect, units, repeats=repeats, **shares)
+    )
+    return Rates(what, effect, units, regression, inconclusive, equivalent, improved, repeats)

@@ -13,6 +13,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 #: seconds that a process has to end after each of SIGINT and SIGTERM: Python unwinds in
@@ -24,7 +25,7 @@ _GUARD = "trap '' INT TERM HUP; read -r line; kill -9 0"
 
 
 class Group:
-    """One process, its descendants and their guard."""
+    """One process, its descendants and their guard; ``folder``: where it works, if not here."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Group:
         log: Any,
         stdin: Any = subprocess.DEVNULL,
         pass_fds: Sequence[int] = (),
+        folder: Path | None = None,
     ) -> None:
         reader, self._lifeline = os.pipe()
         self._guard = subprocess.Popen(
@@ -55,6 +57,7 @@ class Group:
                 stderr=subprocess.STDOUT,
                 pass_fds=pass_fds,
                 env=dict(environment),
+                cwd=folder,
                 process_group=self._guard.pid,
             )
         except BaseException:

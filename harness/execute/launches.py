@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -32,6 +34,28 @@ TIMEOUT_SECONDS = 900
 #: Launches an arm for a comparison of two: with six, equal things still differ by more than 1% in
 #: 64% of cases (36 launches of one loop, medians' coefficient of variation 3.3%), so no fewer.
 COMPARED_LAUNCHES = 6
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """Which Python measures, and what it sees: by default this one."""
+
+    python: str = sys.executable
+    #: a source tree whose harness (and plug-ins) go before the installed ones, run from there
+    tree: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def sees(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """``environment`` with the tree in front and this one's own variables."""
+        # the working folder may hold the other side's code, and would go before all else
+        found = dict(environment) | {"PYTHONSAFEPATH": "1"}
+        if self.tree is not None:
+            paths = (str(self.tree.resolve()), found.get("PYTHONPATH", ""))
+            found["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        return found | dict(self.environment)
+
+
+OURS = Interpreter()
 
 
 def usual_bounds() -> Bounds:
@@ -123,11 +147,10 @@ def _environment(spec: dict[str, Any], gpu: str | None) -> dict[str, str]:
 
 @contextmanager
 def _process(
-    arguments: Sequence[str], spec: dict[str, Any], gpu: str | None, log: BinaryIO
+    command: Sequence[str], environment: Mapping[str, str], folder: Path | None, log: BinaryIO
 ) -> Iterator[subprocess.Popen[Any]]:
-    """A module of ours in a process group of its own, which no end of the block outlives."""
-    command = [sys.executable, "-m", *arguments]
-    group = Group(command, environment=_environment(spec, gpu), log=log)
+    """A command in a process group of its own, which no end of the block outlives."""
+    group = Group(command, environment=environment, log=log, folder=folder)
     try:
         yield group.process
     except subprocess.TimeoutExpired:
@@ -146,6 +169,7 @@ def launch(
     log_path: Path,
     gpu: str | None = None,
     bounds: Bounds | None = None,
+    interpreter: Interpreter = OURS,
 ) -> dict[str, Any]:
     """Start one measuring process and wait for it, blocked; the content of its ``timing.json``.
 
@@ -157,9 +181,14 @@ def launch(
     begin = log_path.stat().st_size if log_path.exists() else 0
     # last, so that the cold start does not hold our own preparations
     write_json(order, spec | {"started_ns": time.monotonic_ns()})
-    arguments = ["harness.measure.launch", str(order), str(target)]
+    paths = (str(order.resolve()), str(target.resolve()))  # it may run in another folder
+    command = [interpreter.python, "-m", "harness.measure.launch", *paths]
+    environment = interpreter.sees(_environment(spec, gpu))
     try:
-        with open(log_path, "ab") as log, _process(arguments, spec, gpu, log) as process:
+        with (
+            open(log_path, "ab") as log,
+            _process(command, environment, interpreter.tree, log) as process,
+        ):
             code = _wait_within(process, bounds)
     except subprocess.TimeoutExpired:
         reason = f"timing took longer than {bounds.seconds:g} s"

@@ -7,13 +7,10 @@ pairs raise a suspicion, as many pairs again are made to confirm it.
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +20,13 @@ from harness.compare.sides import Side, SideRow, read_side, suites_in
 from harness.compare.speed import WORSE, speed_change
 from harness.errors import RequestError
 from harness.execute.devices import Devices, device_name
-from harness.execute.environment import thread_environment
-from harness.execute.launches import few_launches
-from harness.measure.waiting import wait
+from harness.execute.launches import OURS, Interpreter, few_launches, launch, specification
+from harness.execute.process import StageFailed
 from harness.records.files import read_json, write_json
+from harness.records.store import finish
 from harness.stages.job import timing_inputs
 from harness.suite import Timing
 
-#: A launch that takes longer hangs.
-TIMEOUT_SECONDS = 900
 #: Short launches, many of them: launches differ more than the samples of one do.
 TIMING = Timing(min_samples=64, max_samples=128, max_seconds=2, batch_sizes=(8,), sweep_seconds=0.3)
 
@@ -42,9 +37,7 @@ class Arm:
 
     label: str  # BASE or HEAD
     cache: Path
-    python: str = sys.executable
-    tree: Path | None = None  # a checkout whose harness (and plug-ins) run instead of ours
-    environment: Mapping[str, str] = field(default_factory=dict)
+    interpreter: Interpreter = OURS
 
 
 Say = Callable[[str], None]
@@ -62,36 +55,36 @@ def rerun(
     """Both sides again, with interleaved launches in place of their own.
 
     Copies of the records go to ``scratch/base`` and ``scratch/head``; the originals stay as they
-    are. Raises `RequestError` where an artifact is not in the cache, or a launch fails.
+    are. A launch that fails is recorded, and no more are made of its row. Raises `RequestError`
+    where an artifact is not in the cache.
     """
     if few := few_launches(launches):
         say(f"note: {few}")
     session = secrets.token_hex(6)
-    placed = []
-    for (side, folder, arm), name in ((base, "base"), (head, "head")):
-        placed.append((side, _copy(folder, scratch / name), arm))
-    orders = [
-        tuple(_order(row, arm) for row, (_, _, arm) in zip(rows, placed, strict=True))
+    sides = (base, head)
+    folders = (_copy(base[1], scratch / "base"), _copy(head[1], scratch / "head"))
+    turns = [
+        tuple(
+            _Turns(row, arm, folder, session)
+            for row, (_, _, arm), folder in zip(rows, sides, folders, strict=True)
+        )
         for rows in pairs
     ]
-    suspicious = list(range(len(pairs)))
-    for part in ("first", "confirmation"):
+    left = list(range(len(pairs)))
+    for part, verb in (("first", "first"), ("confirmation", "confirm")):
+        begin = launches if part == "confirmation" else 0
         for count in range(launches):
-            for i in suspicious:
-                turn = (0, 1) if count % 2 == 0 else (1, 0)
-                for which in turn:
-                    _, folder, arm = placed[which]
-                    row = pairs[i][which]
-                    number = count + (launches if part == "confirmation" else 0)
-                    say(
-                        f"{part} {count + 1}/{launches} {arm.label}: {row_name(row)}"
-                        if part == "first"
-                        else f"confirm {count + 1}/{launches} {arm.label}: {row_name(row)}"
-                    )
-                    _launch(orders[i][which], arm, folder, row, session, number, part)
-        again = [read_side(s.name, f) for s, f, _ in placed]
-        if part == "first":
-            suspicious = [i for i in suspicious if _suspicious(pairs[i], again, margin)]
+            for i in list(left):
+                for side in turns[i] if count % 2 == 0 else reversed(turns[i]):
+                    say(f"{verb} {count + 1}/{launches} {side.arm.label}: {row_name(side.row)}")
+                    if not side.launch(begin + count, part):
+                        left.remove(i)
+                        break
+        again = [
+            read_side(side.name, folder)
+            for (side, _, _), folder in zip(sides, folders, strict=True)
+        ]
+        left = [i for i in left if _suspicious(pairs[i], again, margin)]
     return again[0], again[1]
 
 
@@ -116,7 +109,65 @@ def _copy(folder: Path, target: Path) -> Path:
     return target
 
 
-def _order(row: SideRow, arm: Arm) -> dict[str, Any]:
+def _place_of(row: SideRow, results: Path) -> Path:
+    """The folder of records that holds a row; it need not be called as the suite is."""
+
+    def holds(place: Path) -> bool:
+        plan = read_json(place / "plan.json") or {}
+        return any(entry["row_id"] == row.row_id for entry in plan["rows"])
+
+    return [place for place in suites_in(results) if holds(place)][-1]  # as `read_side` reads
+
+
+class _Turns:
+    """One side's launches of one row: of its first seed's artifact."""
+
+    def __init__(self, row: SideRow, arm: Arm, folder: Path, session: str) -> None:
+        run = row.row.ok[0]
+        self.row, self.arm, self._session = row, arm, session
+        self._spec = _specification(row, arm)
+        self._target = _place_of(row, folder) / "runs" / run.run_id / "measurements"
+
+    def launch(self, number: int, part: str) -> bool:
+        """Make launch ``number``; False where it failed, which is recorded instead.
+
+        What the system killed for reasons of its own gets a second try.
+        """
+        try:
+            self._tried(number, part)
+        except StageFailed as failure:
+            if failure.status == "request":
+                raise RequestError(f"--rerun: {failure.reason}") from None
+            finish(
+                self._place(number), failure.status, failure.reason,  # type: ignore[arg-type]
+                stage="time", log_tail=failure.log_tail,
+            )  # fmt: skip
+            return False
+        return True
+
+    def _tried(self, number: int, part: str) -> None:
+        try:
+            self._once(number, part)
+        except StageFailed as failure:
+            if not failure.passing:
+                raise
+            self._once(number, part)
+
+    def _once(self, number: int, part: str) -> None:
+        place = self._place(number)
+        with Devices.of(self.arm.cache).measuring(device_name(self._spec["device"])):
+            launch(
+                self._spec, self._target / "order.json", place, self._target / "launch.log",
+                interpreter=self.arm.interpreter,
+            )  # fmt: skip
+        pairing = {"session": self._session, "pair": number, "part": part}
+        write_json(place / "pairing.json", pairing)
+
+    def _place(self, number: int) -> Path:
+        return self._target / f"turn-{number + 1}"
+
+
+def _specification(row: SideRow, arm: Arm) -> dict[str, Any]:
     """What `harness.measure.launch` is told of a row's first run."""
     spec, run = row.specs[0], row.row.ok[0]
     fit = arm.cache / "fits" / run.fit_id
@@ -127,12 +178,16 @@ def _order(row: SideRow, arm: Arm) -> dict[str, Any]:
             f"({run.fit_id}) is not in the cache {arm.cache}. Run its suite there first "
             "(harness run SUITE), or give its cache with HARNESS_CACHE"
         )
-    threads = int(arm.environment.get("OMP_NUM_THREADS", spec["threads"]))
-    return {
-        "runtime": spec["runtime"], "artifact": str(fit / "artifact"),
-        "exports": str(fit / "onnx"), "device": spec["device"], "threads": threads,
-        "inputs": str(inputs), "timing": TIMING.model_dump(mode="json"), "seed": 1,
-    }  # fmt: skip
+    return specification(
+        runtime=spec["runtime"],
+        artifact=fit / "artifact",
+        exports=fit / "onnx",
+        inputs=inputs,
+        device=spec["device"],
+        threads=int(arm.interpreter.environment.get("OMP_NUM_THREADS", spec["threads"])),
+        timing=TIMING,
+        seed=1,
+    )
 
 
 def _inputs(fit: Path, run_spec: Mapping[str, Any]) -> Path:
@@ -141,44 +196,3 @@ def _inputs(fit: Path, run_spec: Mapping[str, Any]) -> Path:
         return fit
     earlier = fit / f"timing-inputs-{run_spec['test']['size'] or 'all'}.npz"
     return earlier if earlier.is_file() else timing_inputs(fit, run_spec)
-
-
-def _launch(
-    order: dict[str, Any],
-    arm: Arm,
-    folder: Path,
-    row: SideRow,
-    session: str,
-    number: int,
-    part: str,
-) -> None:
-    run = row.row.ok[0]
-    target = folder / str(row.flat["suite"]) / "runs" / run.run_id / "measurements"
-    place = target / f"turn-{number + 1}"
-    order_file, log = target / "order.json", target / "launch.log"
-    write_json(order_file, order)
-    environment = thread_environment(order["threads"]) | dict(arm.environment)
-    if arm.tree is not None:
-        paths = (str(arm.tree.resolve()), os.environ.get("PYTHONPATH", ""))
-        environment["PYTHONPATH"] = os.pathsep.join(p for p in paths if p)
-    quiet = Devices.of(arm.cache).measuring(device_name(order["device"]))
-    with quiet, open(log, "wb") as output:
-        process = subprocess.Popen(
-            [arm.python, "-m", "harness.measure.launch", str(order_file.resolve()),
-             str(place.resolve())],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment,
-            cwd=arm.tree,
-        )  # fmt: skip
-        try:
-            code = wait(process, TIMEOUT_SECONDS)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-    if code or read_json(place / "timing.json") is None:
-        tail = log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise RequestError(
-            f"--rerun: {arm.label}'s {row_name(row)} ended with exit status {code}: "
-            f"{' '.join(tail)}"
-        )
-    write_json(place / "pairing.json", {"session": session, "pair": number, "part": part})
