@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from harness.errors import RequestError
+from harness.records.digests import damage
 from harness.records.files import read_json, whole_folder, write_bytes, write_json
 from harness.records.identity import canonical, digest
 from harness.records.store import Store, finish, is_done, status_of
@@ -40,6 +41,18 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
 def test_a_damaged_record_does_not_exist(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"x": 1')
     assert read_json(tmp_path / "a.json") is None
+
+
+def test_a_record_that_quotes_a_secret_is_whole_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_PASSWORD", 'open "sesame"')
+    reason = 'no access with open "sesame" at https://me:pass@host/x'
+    finish(tmp_path, "failed", reason, log_tail=["a line", reason])
+    assert damage(tmp_path) is None
+    status = status_of(tmp_path)
+    assert status is not None and status["reason"] == "no access with *** at https://***@host/x"
+    assert status["log_tail"] == ["a line", status["reason"]]
 
 
 def test_a_folder_is_replaced_only_when_its_block_ends_well(tmp_path: Path) -> None:

@@ -151,10 +151,14 @@ class WorkerProcess:
     def _events(self, group: Group, stage: str, bounds: Bounds) -> Iterator[dict[str, Any]]:
         """What the worker says, until it ends; `StageFailed` where a bound is passed."""
         deadline = time.monotonic() + bounds.seconds
+        look = time.monotonic() + WATCH_SECONDS  # also while the worker tells of its progress
         self.memory_bytes = 0
         buffer = b""
         with _watched(group.pid, self._answers) as poll:
             while True:
+                if time.monotonic() >= look:
+                    self._watch_memory(group, stage, bounds)
+                    look = time.monotonic() + WATCH_SECONDS
                 line, newline, rest = buffer.partition(b"\n")
                 if newline:
                     buffer = rest
@@ -164,7 +168,8 @@ class WorkerProcess:
                 if left <= 0:
                     self._end(group)
                     raise StageFailed("timeout", f"{stage} took longer than {bounds.seconds:g} s")
-                ready = {fd for fd, _ in poll.poll(1000 * min(left, WATCH_SECONDS))}
+                wait = max(0.0, min(left, look - time.monotonic()))
+                ready = {fd for fd, _ in poll.poll(1000 * wait)}
                 if self._answers in ready:
                     chunk = os.read(self._answers, 1 << 16)
                     if not chunk:
@@ -172,8 +177,6 @@ class WorkerProcess:
                     buffer += chunk
                 elif ready or group.process.poll() is not None:
                     return  # it is dead, though a child of it may hold the pipe open
-                else:
-                    self._watch_memory(group, stage, bounds)
 
     def _watch_memory(self, group: Group, stage: str, bounds: Bounds) -> None:
         held = group_bytes(group.pid, worth_counting=bounds.memory_bytes)

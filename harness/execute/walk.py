@@ -91,13 +91,14 @@ class Walker:
             if reference := reference_framework(job):
                 self.call(assignment, reference, "reference", job)
             facts = self.call(assignment, framework, "fit", job)
+            memory = self.worker(framework, fit).memory_bytes  # not that of the model's facts
         except StageFailed as failure:
             self._fail(record, failure, "fit", fit, None, outcome)
             return False
         if not again:
             write_json(record / "fit.json", {k: v for k, v in facts.items() if k != "from_cache"})
             write_json(record / "facts.json", self._model_facts(assignment, job))
-            self._finish(record, start, framework, fit)
+            self._finish(record, start, memory)
         self.reporter.stage_done("fit", fit, time.monotonic() - start, facts)
         return True
 
@@ -218,7 +219,7 @@ class Walker:
                 facts = self.call(assignment, runtime.framework, "score", job)
                 self.reporter.stage_done("score", fit, time.monotonic() - start, facts, run)
             if not self.done(record):
-                self._finish(record, start, runtime.framework, fit)
+                self._finish(record, start, self.worker(runtime.framework, fit).memory_bytes)
                 outcome.done += 1
         except StageFailed as failure:
             self._fail(record, failure, stage, fit, run, outcome)
@@ -251,8 +252,7 @@ class Walker:
         seal(target)
         self.reporter.stage_done("time", fit, time.monotonic() - start, facts, run)
 
-    def _finish(self, record: Path, start: float, framework: str, fit: Fit) -> None:
-        memory = self.worker(framework, fit).memory_bytes
+    def _finish(self, record: Path, start: float, memory: int) -> None:
         facts: dict[str, Any] = {"seconds": time.monotonic() - start}
         if memory:  # a short stage ends before it is looked at
             facts["memory_mb"] = memory / 1e6

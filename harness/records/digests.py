@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.records.files import SCHEMA_VERSION, finite, read_json, write_json
 from harness.records.identity import canonical
+from harness.records.secrets import redacted
 
 NO_DIGEST = "no digest"
 
@@ -29,9 +30,8 @@ def file_digests(folder: Path, last: str) -> dict[str, str]:
 def sealed(folder: Path, facts: dict[str, Any], last: str = "status.json") -> dict[str, Any]:
     """``facts`` with the digests of the folder's files and their own; to be written to ``last``."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = finite(
-        {"schema_version": SCHEMA_VERSION, **facts, "files": file_digests(folder, last)}
-    )
+    given = {"schema_version": SCHEMA_VERSION, **facts, "files": file_digests(folder, last)}
+    content = _without_secrets(finite(given))
     return content | {"digest": _own(content)}
 
 
@@ -57,6 +57,15 @@ def damage(folder: Path, last: str = "status.json") -> str | None:
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
     return None
+
+
+def _without_secrets(value: Any) -> Any:
+    """As it will be written: the digest is of what a reader finds."""
+    if isinstance(value, dict):
+        return {key: _without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    return redacted(value) if isinstance(value, str) else value
 
 
 def _own(content: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -51,8 +52,10 @@ class Saboteur(Backend):
             os._exit(0)
         elif kind == "hungry":
             held = []
-            for _ in range(300):
+            for number in range(300):
                 held.append(np.ones(100_000_000 // 8))  # 30 GB in all
+                progress("fit", number, 300, "")  # as a training does, all the time
+                time.sleep(0.05)
         elif kind == "hangs":
             subprocess.Popen(["sleep", "600"])
             signal.signal(signal.SIGINT, signal.SIG_IGN)
