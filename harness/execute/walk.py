@@ -26,7 +26,7 @@ from harness.execute.report import Reporter, label
 from harness.plan import Fit, Run
 from harness.records.digests import seal
 from harness.records.files import read_json, sweep, write_json
-from harness.records.store import ANSWERS, Status, finish, is_done, status_of
+from harness.records.store import Status, finish, is_done, status_of
 from harness.stages import facts as facts_stage
 from harness.stages.job import Job
 from harness.stages.reference import reference_framework
@@ -70,8 +70,7 @@ class Walker:
         return outcome
 
     def done(self, record: Path) -> bool:
-        """Complete, and not a failure that ``--retry`` asks to try again."""
-        return is_done(record) and not (self.place.retry and status(record) not in ANSWERS)
+        return self.place.settled(record)
 
     def fit(self, assignment: Assignment, outcome: Outcome) -> bool:
         """Fit, or fit again where the cache lost an artifact; True if there is one now."""
