@@ -118,7 +118,7 @@ class Bench:
             plan = self.plan([probe], min(SHORTLIST_EXAMPLES, self.own.train_examples))
             facts = examine(plan, self.walker, self.resolved, "similarity", seconds)
         except StageFailed as failure:
-            if failure.status == "request":
+            if failure.is_request:
                 raise RequestError(failure.reason) from None
             facts = {"logme": None, "logme_reason": failure.reason}
         return facts | {"seconds": time.monotonic() - begun}

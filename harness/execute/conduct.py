@@ -157,7 +157,7 @@ def _check(plan: Plan, fits: list[Fit], walker: Walker) -> None:
         try:
             walker.call(assignment, framework, "check", job)
         except StageFailed as failure:
-            if failure.status == "request":
+            if failure.is_request:
                 raise RequestError(f"model {fit.model.id!r}: {failure.reason}") from None
             # what cannot be loaded here is found again, and recorded, by its fit
 

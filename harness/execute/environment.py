@@ -33,7 +33,7 @@ def thread_environment(threads: int) -> dict[str, str]:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "PYTHONHASHSEED": "0",
-        # `python -m` looks into the working folder first: a user's random.py would be imported there
+        # `python -m` looks into the working folder first: it would import a user's random.py
         "PYTHONSAFEPATH": "1",
     }
 

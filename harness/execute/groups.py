@@ -13,11 +13,15 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 #: seconds that a process has to end after each of SIGINT and SIGTERM: Python unwinds in
 #: milliseconds, a framework's threads in a second or two
 GRACE_SECONDS = 3.0
+
+#: added to a process's standing with the kernel's killer (-1000 to 1000): before all usual ones
+_OOM_SCORE = "500"
 
 #: `read` ends with the pipe; 0 is the guard's own group. It must outlive the polite signals.
 _GUARD = "trap '' INT TERM HUP; read -r line; kill -9 0"
@@ -60,6 +64,8 @@ class Group:
         except BaseException:
             self._release()
             raise
+        with suppress(OSError):  # if memory runs out, this process goes rather than the command
+            Path(f"/proc/{self.pid}/oom_score_adj").write_text(_OOM_SCORE)
 
     @property
     def pid(self) -> int:

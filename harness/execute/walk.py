@@ -109,7 +109,7 @@ class Walker:
         try:
             return self.call(assignment, facts_stage.COUNTED_BY, "facts", job)
         except StageFailed as failure:
-            if failure.status == "request":  # a full disk
+            if failure.status == "environment":
                 raise RequestError(failure.reason) from None
             return facts_stage.unknown(failure.reason)
 
@@ -271,7 +271,7 @@ class Walker:
     ) -> None:
         if self.stopped():
             raise KeyboardInterrupt  # it was we who ended the stage
-        if failure.status == "request":
+        if failure.status == "environment":
             raise RequestError(failure.reason)
         with suppress(OSError):
             if shutil.disk_usage(self.place.cache).free < 1 << 20:
@@ -280,16 +280,18 @@ class Walker:
                     "complete is kept. Make room, or set HARNESS_CACHE to another disk, and run "
                     "the same command again"
                 )
+        # a setting that has no meaning here, say: what could be checked before has been
+        why = "failed" if failure.status == "request" else failure.status
         finish(
             record,
-            failure.status,  # type: ignore[arg-type]
+            why,  # type: ignore[arg-type]
             failure.reason,
             stage=stage,
             log_tail=failure.log_tail,
             **self._tried_facts(),
         )
         _note(record, fit, run, outcome)
-        self.reporter.failed(stage, fit, run, failure.status, failure.reason)
+        self.reporter.failed(stage, fit, run, why, failure.reason)
 
 
 def launches_left(place: Place, run: Run) -> int:
