@@ -281,6 +281,43 @@ def test_gc_removes_what_no_plan_needs_and_says_it_first(copy: Path) -> None:
     assert answer.status == 0 and "0 runs made, 4 were there already" in answer.out
 
 
+def in_place(path: Path) -> None:
+    """Valid JSON still, of another meaning."""
+    path.write_text(path.read_text().replace('"fit_id"', '"fit_ie"', 1))
+
+
+@pytest.mark.parametrize("harm", [in_place, truncate])
+def test_gc_removes_nothing_where_a_plan_cannot_be_read(copy: Path, harm: object) -> None:
+    plan, cache = copy / "results" / "small" / "plan.json", copy / "cache"
+    harm(plan)  # type: ignore[operator]
+    before = sorted(cache.rglob("*"))
+    answer = call_harness("gc", "--yes", cwd=copy, cache=cache)
+    assert answer.status == 2 and str(plan) in answer.err and "Traceback" not in answer.err
+    assert sorted(cache.rglob("*")) == before
+
+
+def test_gc_keeps_what_a_planned_fit_will_need(copy: Path) -> None:
+    """Interrupted before its first fit, after its downloads."""
+    plan, cache = copy / "results" / "small" / "plan.json", copy / "cache"
+    named, other = "a" * 64, "b" * 64
+    facts = json.loads(plan.read_text())
+    facts["needs"] = {"models": [named[:16]], "files": [named]}
+    plan.write_text(json.dumps(facts))
+    shutil.rmtree(copy / "results" / "small" / "fits")
+    for name in (named, other):
+        (cache / "files").mkdir(exist_ok=True)
+        (cache / "files" / name).write_text("a download")
+        (cache / "models" / name[:16]).mkdir(parents=True)
+    done = call_harness("gc", "--yes", cwd=copy, cache=cache)
+    assert done.status == 0 and "removed 2 of 2" in done.out
+    assert [path.name for path in (cache / "files").iterdir()] == [named]
+    assert [path.name for path in (cache / "models").iterdir()] == [named[:16]]
+    del facts["needs"]  # a plan older than these: what is not known is kept
+    plan.write_text(json.dumps(facts))
+    done = call_harness("gc", "--yes", cwd=copy, cache=cache)
+    assert done.status == 0 and "nothing in" in done.out
+
+
 def test_gc_without_results_removes_nothing(tmp_path: Path) -> None:
     answer = call_harness("gc", "--yes", cwd=tmp_path, cache=tmp_path / "cache")
     assert answer.status == 2 and "no results folder" in answer.err
