@@ -483,6 +483,14 @@ def model_files(model: Model, base: Path) -> dict[str, tuple[FileRef, str]]:
     return {"*": (FileRef(source=source), source)}
 
 
+def pins(spec: dict[str, Any]) -> list[str]:
+    """What a fit's specification takes from the cache: the SHA-256 of each file, or its source
+    where no digest is known."""
+    data = spec["task"]["data"]
+    splits = [pin for name in ("train", "validation", "test") if (pin := data.get(name))]
+    return [*spec["model"]["files"].values(), *splits]
+
+
 def task_spec(task: TaskEntry, base: Path, entry: Entry, full: bool) -> dict[str, Any]:
     """The resolved task: which data, how much of it, and how it is read."""
     budget = task.budget.model_dump() | entry.budget

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import pytest
 
 from harness.commands.context import this_machine
 from harness.errors import RequestError
-from harness.execute.base import Assignment
+from harness.execute.base import Assignment, Place
 from harness.execute.ray import work_on_node, write_records
 from harness.execute.shared import SharedStore
+from harness.execute.walk import status
 from harness.plan import Options, make_plan
 from harness.records.files import write_json
 from harness.records.store import Store
@@ -178,6 +180,7 @@ def test_a_cluster_or_a_store_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_records_of_a_node_complete_records_and_replace_none(tmp_path: Path) -> None:
     store = Store(tmp_path, "mine")
+    place = Place(store, tmp_path / "cache", this_machine())
     write_json(store.run("a") / "status.json", {"status": "ok"})
     before = (store.run("a") / "status.json").read_bytes()
     sent = {
@@ -186,9 +189,35 @@ def test_records_of_a_node_complete_records_and_replace_none(tmp_path: Path) -> 
         "runs/b/status.json": b'{"status": "ok"}',
         "runs/b/metrics.json": b"{}",
     }
-    write_records(store, sent)
+    write_records(place, sent)
     assert (store.run("a") / "status.json").read_bytes() == before
     assert (store.run("a") / "measurements/h-1/timing.json").is_file()
     assert (store.run("b") / "metrics.json").is_file()
     with pytest.raises(RequestError, match="a node sent"):
-        write_records(store, {"runs/../../../x": b""})
+        write_records(place, {"runs/../../../x": b""})
+
+
+def test_a_failure_that_was_tried_again_gives_way_to_what_came_of_it(tmp_path: Path) -> None:
+    store = Store(tmp_path, "mine")
+    write_json(store.fit("a") / "status.json", {"status": "failed"})
+    write_json(store.fit("b") / "status.json", {"status": "unsupported"})
+    sent = {f"fits/{fit}/status.json": b'{"status": "ok"}' for fit in "ab"}
+    place = Place(store, tmp_path / "cache", this_machine())
+    write_records(place, sent)
+    assert (status(store.fit("a")), status(store.fit("b"))) == ("failed", "unsupported")
+    write_records(replace(place, retry=True), sent)
+    assert (status(store.fit("a")), status(store.fit("b"))) == ("ok", "unsupported")
+
+
+def test_a_store_that_fails_costs_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_small(tmp_path)
+    plan = make_plan(load_suite(str(tmp_path / "small.yaml")), Options(), {}, this_machine())
+    text = Assignment.of(plan, plan.fits[0]).dumps()
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "one"))
+    (tmp_path / "shared").write_text("a file, where a folder was")
+    files, facts = work_on_node(text, "small", False, {}, (tmp_path / "shared").as_uri())
+    assert (facts["done"], facts["bad"]) == (1, [])
+    assert f"runs/{plan.fits[0].runs[0].run_id}/status.json" in files
+    assert any("was not shared" in note for note in facts["notes"])

@@ -14,6 +14,7 @@ from harness.errors import RequestError
 from harness.records.digests import damage
 from harness.records.files import read_json, whole_folder, write_bytes, write_json
 from harness.records.identity import canonical, digest
+from harness.records.resolved import dtypes, read_resolved, write_resolved
 from harness.records.store import Store, finish, is_done, status_of
 
 
@@ -53,6 +54,73 @@ def test_a_record_that_quotes_a_secret_is_whole_without_it(
     status = status_of(tmp_path)
     assert status is not None and status["reason"] == "no access with *** at https://***@host/x"
     assert status["log_tail"] == ["a line", status["reason"]]
+
+
+def test_names_of_new_folders_are_on_disk_with_their_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut loses a record whose file was safe."""
+    synced = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").resolve())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    write_json(tmp_path / "suite" / "fits" / "a" / "spec.json", {})
+    folders = [path for path in synced if path.is_dir()]
+    new = tmp_path / "suite"
+    assert folders == [tmp_path, new, new / "fits", new / "fits" / "a"]
+    with whole_folder(tmp_path / "made") as scratch:
+        (scratch / "deep").mkdir()
+        (scratch / "deep" / "file").write_text("x")
+    assert scratch / "deep" in synced and scratch in synced
+
+
+@pytest.mark.parametrize("name", ["digest", "files"])
+def test_a_damaged_name_of_a_digest_is_no_old_record(tmp_path: Path, name: str) -> None:
+    finish(tmp_path, "ok")
+    path = tmp_path / "status.json"
+    path.write_text(path.read_text().replace(f'"{name}"', f'"{name[:-1]}~"'))
+    assert damage(tmp_path) == "status.json is not what was written"
+
+
+RESOLVED = {"a": {"fit_dtype": "bfloat16", "figures": {}}, "b": {"fit_dtype": "float32"}}
+
+
+def test_what_auto_came_to_is_read_as_written(tmp_path: Path) -> None:
+    path = tmp_path / "resolved.json"
+    assert read_resolved(path) == {}
+    write_resolved(path, RESOLVED)
+    assert read_resolved(path) == RESOLVED
+    write_json(path, {"entries": RESOLVED})  # older than digests
+    assert dtypes(read_resolved(path)) == {"a": "bfloat16", "b": "float32"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("fit_dtype", "fit_dtypf"), ("bfloat16", "bfloat17"), ("entries", "entriet"), ("{", "")],
+)
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_damaged_file_of_dtypes_is_refused_and_kept(
+    tmp_path: Path, old: str, new: str, sealed: bool
+) -> None:
+    path = tmp_path / "resolved.json"
+    if sealed:
+        write_resolved(path, RESOLVED)
+    else:
+        write_json(path, {"entries": RESOLVED})
+    harmed = path.read_text().replace(old, new, 1)
+    path.write_text(harmed)
+    with pytest.raises(RequestError, match=r"resolved\.json: it .*Restore it"):
+        read_resolved(path)
+    assert path.read_text() == harmed
+
+
+def test_a_dtype_that_could_not_be_measured_is_open_to_another_try() -> None:
+    entries = {"a": {"fit_dtype": "float32", "figures": {"failed": "timeout: too long"}}}
+    assert dtypes(entries) == {"a": "float32"} and dtypes(entries, retry=True) == {}
 
 
 def test_a_folder_is_replaced_only_when_its_block_ends_well(tmp_path: Path) -> None:

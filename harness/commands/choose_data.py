@@ -33,7 +33,8 @@ from harness.execute.report import make_reporter
 from harness.execute.walk import Walker
 from harness.measure.host import host_id
 from harness.plan import Options, Plan, make_plan
-from harness.records.files import read_json, write_json
+from harness.records.files import write_json
+from harness.records.resolved import dtypes, read_resolved
 from harness.records.store import Store, status_of
 from harness.sources import default_cache
 from harness.stages.fetch import fetch_model
@@ -66,9 +67,8 @@ class Bench:
 
     def plan(self, arms: list[Arm], train: int, launches: int = 0) -> Plan:
         loaded = self.own.at(arms, train, launches=launches)
-        resolved = (read_json(self.resolved) or {}).get("entries", {})
-        dtypes = {key: entry["fit_dtype"] for key, entry in resolved.items()}
-        return make_plan(loaded, Options(), dtypes, self.place.machine)
+        resolved = dtypes(read_resolved(self.resolved))
+        return make_plan(loaded, Options(), resolved, self.place.machine)
 
     @property
     def place(self) -> Place:
@@ -120,7 +120,7 @@ class Bench:
             plan = self.plan([probe], min(SHORTLIST_EXAMPLES, self.own.train_examples))
             facts = examine(plan, self.walker, self.resolved, "similarity", seconds)
         except StageFailed as failure:
-            if failure.status == "request":
+            if failure.is_request:
                 raise RequestError(failure.reason) from None
             facts = {"logme": None, "logme_reason": failure.reason}
         return facts | {"seconds": time.monotonic() - begun}

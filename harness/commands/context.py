@@ -7,7 +7,7 @@ import os
 
 from harness.overrides import overridden, parse_budget, parse_data, timed
 from harness.plan import Machine, Options, Plan, make_plan
-from harness.records.files import read_json
+from harness.records.resolved import dtypes, read_resolved
 from harness.suite import load_suite
 
 
@@ -36,6 +36,7 @@ def plan_of(args: argparse.Namespace, launches: int | None = None) -> Plan:
         only=tuple(args.only),
         trust_remote_code=args.trust_remote_code,
     )
-    entries = (read_json(args.results / "resolved.json") or {}).get("entries", {})
-    resolved = {key: entry["fit_dtype"] for key, entry in entries.items()}
+    resolved = dtypes(
+        read_resolved(args.results / "resolved.json"), retry=getattr(args, "retry", False)
+    )
     return make_plan(loaded, options, resolved, this_machine())

@@ -99,7 +99,7 @@ def _call(job: Job) -> dict[str, Any]:
         with Devices.of(job.cache).working("cpu", device):
             return worker.call("explain", job, reporter.progress, log, bounds)
     except StageFailed as failure:
-        where = "" if failure.status == "request" else f" (its log: {log})"
+        where = "" if failure.is_request else f" (its log: {log})"
         raise RequestError(f"run {job.run_id}: {failure.reason}{where}") from None
     finally:
         worker.close()

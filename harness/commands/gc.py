@@ -1,7 +1,8 @@
 """``harness gc``: remove from the cache what no suite's records need; say what first.
 
-Needed is what a fit in some results folder's plan was made of: its artifact, its model's files, its
-data. Records are never removed. What another process works on is left alone.
+Needed is what a fit in some plan of the results folder is made of, or will be: its artifact, its
+model's files, its data. Where a plan cannot be read, nobody knows what it needs, and nothing is
+removed. Records never are. A fit that another process works on is left alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from harness.commands.arguments import add_results
 from harness.errors import RequestError
+from harness.plan import pins
 from harness.records.files import read_json
 from harness.records.identity import digest
 from harness.records.locks import acquire
@@ -27,7 +29,6 @@ EXAMPLE = "harness gc --yes"
 
 #: seconds after which a half-made file is nobody's: no single file takes so long to write
 STALE_SECONDS = 3600.0
-_SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -88,33 +89,45 @@ class Needs:
     """What the plans of a results folder rest on."""
 
     fits: frozenset[str]
-    models: frozenset[str]  # names of model folders
-    files: frozenset[str] | None  # SHA-256 of downloads; None: some are named without one
+    models: frozenset[str] | None  # names of model folders; None: not all are known
+    files: frozenset[str] | None  # SHA-256 of downloads; None: not all are known, or have one
     suites: frozenset[str]
 
 
 def needs(results: Path) -> Needs:
-    """Of all suites that have a plan under ``results``."""
+    """Of all suites that have a plan under ``results``; `RequestError` where one cannot be read."""
     fits: set[str] = set()
     models: set[str] = set()
     files: set[str] = set()
     suites: set[str] = set()
-    unnamed = False
-    for plan in results.glob("**/plan.json"):
-        suites.add(plan.parent.name)
-        for row in (read_json(plan) or {}).get("rows", []):
-            for run in row.get("runs", []):
-                fits.add(run["fit_id"])
-                spec = read_json(plan.parent / "fits" / run["fit_id"] / "spec.json")
-                if spec is not None:
-                    models.add(digest(spec["model"]["files"]))
-                    pins = [*spec["model"]["files"].values()]
-                    data = spec["task"]["data"]
-                    pins += [pin for name in _SPLITS if (pin := data.get(name))]
-                    unnamed = unnamed or any(":" in pin for pin in pins)
-                    files |= set(pins)
+    all_known = True
+    for path in results.glob("**/plan.json"):
+        suites.add(path.parent.name)
+        try:
+            plan = json.loads(path.read_bytes())
+            planned = {run["fit_id"] for row in plan["rows"] for run in row["runs"]}
+            if "needs" in plan:
+                models |= set(plan["needs"]["models"])
+                files |= set(plan["needs"]["files"])
+            else:  # older than these
+                specs = [read_json(path.parent / "fits" / fit / "spec.json") for fit in planned]
+                known = [spec for spec in specs if spec is not None]
+                all_known = all_known and len(known) == len(specs)
+                models |= {digest(spec["model"]["files"]) for spec in known}
+                files |= {pin for spec in known for pin in pins(spec)}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise RequestError(
+                f"{path}: cannot be read ({type(error).__name__}: {error}), so what its suite "
+                f"needs is not known, and nothing was removed; `harness run {path.parent.name}` "
+                "writes it anew"
+            ) from None
+        fits |= planned
+    pinned = all_known and not any(":" in pin for pin in files)
     return Needs(
-        frozenset(fits), frozenset(models), None if unnamed else frozenset(files), frozenset(suites)
+        frozenset(fits),
+        frozenset(models) if all_known else None,
+        frozenset(files) if pinned else None,
+        frozenset(suites),
     )
 
 
@@ -125,7 +138,7 @@ def rubbish(cache: Path, results: Path, needed: Needs) -> Iterator[Rubbish]:
             lock = cache / "locks" / f"{folder.name}.lock"
             yield Rubbish(folder, "a fit that no plan asks for", _size(folder), lock)
     for folder in (cache / "models").glob("[0-9a-f]*"):
-        if folder.name.split("-")[0] not in needed.models:
+        if needed.models is not None and folder.name.split("-")[0] not in needed.models:
             lock = cache / "locks" / f"model-{folder.name}.lock"
             yield Rubbish(folder, "a model that no plan asks for", _size(folder), lock)
     for file in (cache / "files").glob("[0-9a-f]*"):

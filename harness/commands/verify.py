@@ -11,6 +11,7 @@ from harness.commands.arguments import add_results
 from harness.errors import RequestError
 from harness.records.digests import NO_DIGEST, damage
 from harness.records.files import read_json
+from harness.records.resolved import RESOLVED_FILE, resolved_damage
 from harness.records.store import EXPLAIN_FILE
 from harness.sources import default_cache
 from harness.sources.cache import sha256_of
@@ -49,13 +50,19 @@ def run(args: argparse.Namespace) -> int:
             "  damaged records are set aside and made again by the next `harness run` of their "
             "suite; so are damaged files of the cache"
         )
+    if any(path.name == RESOLVED_FILE for path, _ in damaged):
+        print(f"  {RESOLVED_FILE} is yours to restore or to remove: fits are named by it")
     if any(path.name == EXPLAIN_FILE for path, _ in damaged):
         print(f"  {EXPLAIN_FILE} is made again by `harness explain RUN`")
     return 1 if damaged else 0
 
 
 def check_records(results: Path) -> Iterator[tuple[Path, str | None]]:
-    """Each complete record and measurement, and what is wrong with it."""
+    """Each record, measurement and plan, and what `auto` came to; what is wrong with it."""
+    for plan in sorted(results.glob("**/plan.json")):
+        yield plan, None if read_json(plan) else "it cannot be read"
+    for resolved in sorted(results.glob("**/resolved.json")):
+        yield resolved, resolved_damage(resolved)
     for kind in ("fits", "runs"):
         for record in sorted(results.glob(f"**/{kind}/*")):
             if "damaged" in record.relative_to(results).parts or not record.is_dir():
@@ -74,8 +81,7 @@ def check_records(results: Path) -> Iterator[tuple[Path, str | None]]:
 def check_cache(cache: Path) -> Iterator[tuple[Path, str | None]]:
     """Each downloaded file against its name, each artifact against its facts."""
     for path in sorted((cache / "files").glob("[0-9a-f]*")):
-        wrong = sha256_of(path) != path.name
-        yield path, "its SHA-256 is not its name" if wrong else None
+        yield path, _file_damage(path, path.name, "it")
     for folder in sorted((cache / "fits").glob("*")):
         facts = read_json(folder / "fit.json")
         if facts is None:
@@ -87,9 +93,16 @@ def _artifact_damage(artifact: Path, wanted: dict[str, str] | None) -> str | Non
     if wanted is None:
         return NO_DIGEST
     for name, sha256 in wanted.items():
-        path = artifact / name
-        if not path.is_file():
-            return f"artifact/{name} is missing"
-        if sha256_of(path) != sha256:
-            return f"artifact/{name} is not what was written (its SHA-256 differs)"
+        if what := _file_damage(artifact / name, sha256, f"artifact/{name}"):
+            return what
     return None
+
+
+def _file_damage(path: Path, sha256: str, name: str) -> str | None:
+    """A disk that does not give a file back is what this command is there to find."""
+    try:
+        if sha256_of(path) == sha256:
+            return None
+    except OSError as error:
+        return f"{name} cannot be read ({error.strerror})"
+    return f"{name} is not what was written (its SHA-256 differs)"

@@ -19,7 +19,7 @@ from typing import ClassVar
 from harness.errors import RequestError
 from harness.execute.report import Reporter
 from harness.plan import Fit, Machine, Plan, Run
-from harness.records.store import ANSWERS, Store
+from harness.records.store import ANSWERS, Store, status_of
 from harness.suite import Limits, Model, TaskEntry, Timing
 
 
@@ -84,6 +84,11 @@ class Place:
     cache: Path
     machine: Machine
     retry: bool = False  # failures are tried again
+
+    def settled(self, record: Path) -> bool:
+        """Complete, and not a failure that ``retry`` asks to try again."""
+        facts = status_of(record)
+        return facts is not None and not (self.retry and facts.get("status") not in ANSWERS)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ executor works what the store does not hold.
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,11 +21,13 @@ from harness.execute.claims import claim
 from harness.execute.process import StageFailed
 from harness.execute.report import PlainReporter, Reporter
 from harness.execute.walk import Walker, failures_of, launches_left, status
-from harness.plan import Fit, Plan, Run, make_plan
-from harness.records.digests import NO_DIGEST, damage
+from harness.plan import Fit, Plan, Run, make_plan, pins
+from harness.records.digests import NO_DIGEST, damage, seal
 from harness.records.files import read_json, write_json
 from harness.records.identity import digest
-from harness.records.locks import locked
+from harness.records.locks import acquire, locked
+from harness.records.resolved import dtypes, read_resolved, write_resolved
+from harness.records.store import status_of
 from harness.stages.reference import reference_framework
 
 
@@ -94,24 +97,63 @@ def examine(
 
 
 def set_damaged_aside(plan: Plan, place: Place, reporter: Reporter) -> None:
-    """Move complete records whose files are not what was written, so that they are made again."""
+    """Move complete records whose files are not what was written, so that they are made again;
+    and seal measurements that were cut off before they were.
+
+    A record that another process works on is left to it: half-written it looks damaged.
+    """
     store = place.store
     for fit in plan.fits:
         if not fit.fit_id:
             continue
-        records = [(store.fit(fit.fit_id), "status.json")]
-        for run in fit.runs:
-            records.append((store.run(run.run_id), "status.json"))
-            for folder in store.measurements(run.run_id, place.machine.host_id):
-                timed = (folder / "timing.json").is_file()
-                records.append((folder, "digests.json" if timed else "status.json"))
-        for record, last in records:
-            if not (record / last).exists():
-                continue
-            why = damage(record, last)
-            if why and why != NO_DIGEST:
-                moved = store.set_aside(record)
-                reporter.note(f"record {record}: {why}; kept as {moved}, and made again")
+        damaged = any(_damage(*record) for record in _complete_of(fit, place))
+        if not damaged and not any(_unsealed(fit, place)):
+            continue
+        lock = acquire(store.lock(fit.fit_id), wait=False)
+        if lock is None:
+            continue
+        try:
+            for record, last in _complete_of(fit, place):
+                if why := _damage(record, last):
+                    moved = store.set_aside(record)
+                    reporter.note(f"record {record}: {why}; kept as {moved}, and made again")
+            for measurement in _unsealed(fit, place):
+                seal(measurement)
+        finally:
+            os.close(lock)
+
+
+def _unsealed(fit: Fit, place: Place) -> Iterator[Path]:
+    """Measurements of this host whose last file is there, but not its digests. Those of runs that
+    carry none themselves are older than digests."""
+    for run in fit.runs:
+        if "digest" not in (status_of(place.store.run(run.run_id)) or {}):
+            continue
+        for folder in place.store.measurements(run.run_id, place.machine.host_id):
+            if (folder / "timing.json").is_file() and not (folder / "digests.json").exists():
+                yield folder
+
+
+def _complete_of(fit: Fit, place: Place) -> Iterator[tuple[Path, str]]:
+    """The complete records of a fit, its runs and their measurements on this host, with the file
+    that completed each; looked for as they are asked for, as a run takes its measurements along."""
+    store = place.store
+    yield from _completed(store.fit(fit.fit_id), "status.json")
+    for run in fit.runs:
+        yield from _completed(store.run(run.run_id), "status.json")
+        for folder in store.measurements(run.run_id, place.machine.host_id):
+            timed = (folder / "timing.json").is_file()
+            yield from _completed(folder, "digests.json" if timed else "status.json")
+
+
+def _completed(record: Path, last: str) -> Iterator[tuple[Path, str]]:
+    if (record / last).exists():
+        yield record, last
+
+
+def _damage(record: Path, last: str) -> str | None:
+    why = damage(record, last)
+    return None if why == NO_DIGEST else why
 
 
 @contextmanager
@@ -160,7 +202,7 @@ def _check(plan: Plan, fits: list[Fit], walker: Walker) -> None:
         try:
             walker.call(assignment, framework, "check", job)
         except StageFailed as failure:
-            if failure.status == "request":
+            if failure.is_request:
                 raise RequestError(f"model {fit.model.id!r}: {failure.reason}") from None
             # what cannot be loaded here is found again, and recorded, by its fit
 
@@ -172,9 +214,10 @@ def resolve(plan: Plan, walker: Walker, path: Path) -> Plan:
         return plan
     # Held throughout: of two processes, one measures and the other reads.
     with locked(walker.place.store.results / ".locks" / "resolved.lock"):
-        entries = (read_json(path) or {}).get("entries", {})
+        entries = read_resolved(path)
+        known = dtypes(entries, retry=walker.place.retry)
         for key, fit in open_keys.items():
-            if key in entries:
+            if key in known:
                 continue
             assignment = Assignment.of(plan, fit)
             walker.reporter.stage("resolve", fit)
@@ -184,13 +227,27 @@ def resolve(plan: Plan, walker: Walker, path: Path) -> Plan:
                     assignment, fit.spec["framework"], "resolve", job, alone=True
                 )
             except StageFailed as failure:
-                if failure.status == "request":
+                if failure.is_request:
                     raise RequestError(failure.reason) from None
                 # float32 always works; that the measurement failed is part of the record
-                entries[key] = {"fit_dtype": "float32", "figures": {"failed": failure.reason}}
-            write_json(path, {"entries": entries})
-    resolved = {key: entry["fit_dtype"] for key, entry in entries.items()}
-    return make_plan(plan.loaded, plan.options, resolved, walker.place.machine)
+                figures = {"failed": f"{failure.status}: {failure.reason}"}
+                entries[key] = {"fit_dtype": "float32", "figures": figures}
+                walker.reporter.note(
+                    f"{fit.model.id}: what `fit_dtype: auto` means could not be measured "
+                    f"({failure.reason}); float32 is taken, until --retry"
+                )
+            write_resolved(path, entries)
+    return make_plan(plan.loaded, plan.options, dtypes(entries), walker.place.machine)
+
+
+def _needs(plan: Plan) -> dict[str, list[str]]:
+    """What `harness gc` keeps for fits that have no record yet: names of models' folders, and
+    SHA-256 (or where there is none, sources) of downloads."""
+    models = {fit.model.id: fit.spec["model"]["files"] for fit in plan.fits}
+    return {
+        "models": sorted({digest(files) for files in models.values()}),
+        "files": sorted({pin for fit in plan.fits for pin in pins(fit.spec)}),
+    }
 
 
 def summary(plan: Plan, folder: Path, command: str = "") -> dict[str, Any]:
@@ -207,6 +264,7 @@ def summary(plan: Plan, folder: Path, command: str = "") -> dict[str, Any]:
     used_models = {fit.model.id for fit in plan.fits}
     return {
         "suite": suite.suite,
+        "needs": _needs(plan),
         "title": suite.title or suite.suite,
         "description": suite.description,
         "leaderboard": suite.leaderboard,

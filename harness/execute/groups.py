@@ -20,6 +20,9 @@ from typing import Any
 #: milliseconds, a framework's threads in a second or two
 GRACE_SECONDS = 3.0
 
+#: added to a process's standing with the kernel's killer (-1000 to 1000): before all usual ones
+_OOM_SCORE = "500"
+
 #: `read` ends with the pipe; 0 is the guard's own group. It must outlive the polite signals.
 _GUARD = "trap '' INT TERM HUP; read -r line; kill -9 0"
 
@@ -63,6 +66,8 @@ class Group:
         except BaseException:
             self._release()
             raise
+        with suppress(OSError):  # if memory runs out, this process goes rather than the command
+            Path(f"/proc/{self.pid}/oom_score_adj").write_text(_OOM_SCORE)
 
     @property
     def pid(self) -> int:

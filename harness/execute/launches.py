@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,8 +16,16 @@ from typing import Any, BinaryIO, TypeVar
 
 from harness.execute.environment import thread_environment
 from harness.execute.groups import Group
-from harness.execute.memory import group_bytes, limit_bytes, resident_bytes
-from harness.execute.process import WATCH_SECONDS, Bounds, StageFailed, log_tail, too_large
+from harness.execute.memory import group_bytes, limit_bytes, resident_bytes, system_kills
+from harness.execute.process import (
+    WATCH_SECONDS,
+    Bounds,
+    StageFailed,
+    died,
+    log_tail,
+    too_large,
+)
+from harness.execute.worker import says_out_of_memory
 from harness.measure.launch import DEFAULT_SCENARIOS, TIMING_VERSION, UNSUPPORTED
 from harness.measure.waiting import wait
 from harness.records.files import read_json, write_json
@@ -179,6 +186,7 @@ def launch(
     bounds = bounds or usual_bounds()
     log_path.parent.mkdir(parents=True, exist_ok=True)
     begin = log_path.stat().st_size if log_path.exists() else 0
+    kills = system_kills()
     # last, so that the cold start does not hold our own preparations
     write_json(order, spec | {"started_ns": time.monotonic_ns()})
     paths = (str(order.resolve()), str(target.resolve()))  # it may run in another folder
@@ -198,13 +206,11 @@ def launch(
         tail = log_tail(log_path, begin)
         reason = f"timing ended with exit status {code}: {' '.join(tail[-1:])}"
         if "No space left on device" in reason:
-            raise StageFailed("request", f"{reason}; make room and run the same command again")
-        raise StageFailed(
-            "unsupported" if code == UNSUPPORTED else "failed",
-            reason,
-            passing=code == -signal.SIGKILL,  # by the system, not by us
-            log_tail=tail,
-        )
+            raise StageFailed("environment", f"{reason}; make room and run the same command again")
+        if code < 0:
+            raise died("timing", "timing", code, system_kills() > kills, tail)
+        failed = "oom" if says_out_of_memory(reason) else "failed"
+        raise StageFailed("unsupported" if code == UNSUPPORTED else failed, reason, log_tail=tail)
     return facts
 
 

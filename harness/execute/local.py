@@ -128,13 +128,13 @@ class LocalExecutor(Executor):
             with self._changed:
                 if not self._pending:
                     return None
-                for assignment in list(self._pending):
+                for assignment in self._pending:
                     share = self._resources.take(assignment, self._estimates.bytes(assignment))
                     if share is None:
                         continue
                     held = claim(self.place, assignment.fit.fit_id)
                     if held is not None:
-                        self._pending.remove(assignment)
+                        self._pending.remove(assignment)  # the loop ends with it
                         return assignment, held, share
                     self._resources.give_back(share)
                 self._changed.wait(RETRY_SECONDS)

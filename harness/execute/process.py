@@ -29,6 +29,8 @@ WATCH_SECONDS = 1.0
 class StageFailed(Exception):
     """A stage ended without a result; ``status`` is what the record shall say.
 
+    Two are no record's: ``request``, where what was asked for has no meaning or is not there, and
+    ``environment``, where a disk or the network is to blame and the same command goes on later.
     ``passing``: the cause can pass, so that another try is worth while. ``log_tail``: the last
     lines of the stage's own log.
     """
@@ -41,6 +43,11 @@ class StageFailed(Exception):
         self.reason = reason
         self.passing = passing
         self.log_tail = log_tail or []
+
+    @property
+    def is_request(self) -> bool:
+        """Before any training, it ends the command."""
+        return self.status in ("request", "environment")
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ class WorkerProcess:
             raise
         code = group.gone()
         self._forget()
-        raise _died(code, stage, system_kills() > kills, log_tail(log, begin))
+        raise died("worker", stage, code, system_kills() > kills, log_tail(log, begin))
 
     def close(self) -> None:
         """End the worker and whatever it started."""
@@ -219,21 +226,26 @@ class _watched:
             os.close(self._process)
 
 
-def _died(code: int, stage: str, system_killed: bool, tail: list[str]) -> StageFailed:
+def died(who: str, stage: str, code: int, system_killed: bool, tail: list[str]) -> StageFailed:
+    """What a stage is recorded as whose process (``who`` of ours) ended with an exit status, or,
+    where that is negative, by a signal.
+
+    ``system_killed``: the kernel killed for want of memory meanwhile.
+    """
     last = f": {tail[-1]}" if tail else ""
     if code == -signal.SIGKILL:
         why = " for want of memory" if system_killed else ""
         return StageFailed(
             "oom" if system_killed else "failed",
-            f"the worker process was killed by the system{why} during {stage}{last}",
+            f"the {who} process was killed by the system{why} during {stage}{last}"[:500],
             passing=True,
             log_tail=tail,
         )
     if code < 0:
         name = signal.Signals(-code).name
-        text = f"the worker process was ended by {name} during {stage}{last}"
+        text = f"the {who} process was ended by {name} during {stage}{last}"
     else:
-        text = f"the worker process ended with exit status {code} during {stage}{last}"
+        text = f"the {who} process ended with exit status {code} during {stage}{last}"
     return StageFailed("failed", text[:500], log_tail=tail)
 
 

@@ -14,7 +14,9 @@ import io
 import logging
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,8 +36,11 @@ from harness.execute.shared import SharedStore
 from harness.execute.walk import Walker
 from harness.records.files import write_bytes
 from harness.records.locks import acquire
-from harness.records.store import Store, is_done
+from harness.records.secrets import redacted
+from harness.records.store import Store
 
+#: tasks that Ray has at a time: each holds an open lock file, of which systems allow about 1,024
+IN_FLIGHT = 512
 #: completes a record, so it is written after all other files of its folder
 _LAST = "status.json"
 _BOUNDED = (
@@ -83,16 +88,19 @@ class RayExecutor(Executor):
 
     def work(self, assignments: Sequence[Assignment]) -> Outcome:
         assignments, outcome = left_to_work(self.place, assignments)
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         for assignment in assignments:
-            self._check_room(assignment)
+            _check_room(assignment, nodes)
+        pending = deque(assignments)
         held: dict[Any, tuple[Assignment, int]] = {}
         try:
-            for assignment in assignments:
-                # the records' lock only: the cache's is that of the node which works it
-                lock = acquire(self.place.store.lock(assignment.fit.fit_id), wait=True)
-                assert lock is not None
-                held[self._submit(assignment)] = assignment, lock
-            while held:
+            while pending or held:
+                while pending and len(held) < IN_FLIGHT:
+                    assignment = pending.popleft()
+                    # the records' lock only: the cache's is that of the node which works it
+                    lock = acquire(self.place.store.lock(assignment.fit.fit_id), wait=True)
+                    assert lock is not None
+                    held[self._submit(assignment)] = assignment, lock
                 (ready,), _ = self._ray.wait(list(held), num_returns=1)
                 assignment, lock = held.pop(ready)
                 try:
@@ -108,23 +116,6 @@ class RayExecutor(Executor):
     def close(self) -> None:
         if self._ours:
             self._ray.shutdown()
-
-    def _check_room(self, assignment: Assignment) -> None:
-        """`RequestError` for what no node of the cluster can carry: Ray would wait for ever."""
-        needs = _resources(assignment)
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        if any(all(node.get(k, 0) >= v for k, v in needs.items()) for node in nodes):
-            return
-        fit = assignment.fit
-        asked = ", ".join(f"{value:g} {name}" for name, value in needs.items() if value)
-        has = "; ".join(
-            ", ".join(f"{node.get(name, 0):g} {name}" for name in needs) for node in nodes
-        )
-        raise RequestError(
-            f"--executor ray: {fit.model.id} on {fit.task.id} needs {asked}, and no node has that "
-            f"(the nodes: {has}); `threads:` and `limits: {{memory_gb: ...}}` in the suite say "
-            "what a fit takes (`threads: 0` is all cores of this machine)"
-        )
 
     def _submit(self, assignment: Assignment) -> Any:
         """The future of one assignment, with what it needs as Ray's resources."""
@@ -151,8 +142,28 @@ class RayExecutor(Executor):
             return _lost(assignment, f"{type(error.cause).__name__}: {error.cause}")
         except self._ray.exceptions.RayError as error:
             return _lost(assignment, str(error).splitlines()[0])
-        write_records(self.place.store, files)
+        write_records(self.place, files)
+        for note in facts["notes"]:
+            self.reporter.note(note)
         return outcome_of(facts, assignment, self.reporter)
+
+
+def _check_room(assignment: Assignment, nodes: Sequence[Mapping[str, float]]) -> None:
+    """`RequestError` for what no node of the cluster can carry: Ray would wait for ever.
+
+    ``nodes``: the resources of each.
+    """
+    needs = _resources(assignment)
+    if any(all(node.get(k, 0) >= v for k, v in needs.items()) for node in nodes):
+        return
+    fit = assignment.fit
+    asked = ", ".join(f"{value:g} {name}" for name, value in needs.items() if value)
+    has = "; ".join(", ".join(f"{node.get(name, 0):g} {name}" for name in needs) for node in nodes)
+    raise RequestError(
+        f"--executor ray: {fit.model.id} on {fit.task.id} needs {asked}, and no node has that "
+        f"(the nodes: {has}); `threads:` and `limits: {{memory_gb: ...}}` in the suite say "
+        "what a fit takes (`threads: 0` is all cores of this machine)"
+    )
 
 
 def _answers(address: str) -> None:
@@ -188,10 +199,14 @@ def _files_of(store: Store, assignment: Assignment) -> Files:
     }
 
 
-def write_records(store: Store, files: Mapping[str, bytes]) -> None:
-    """Record files as a node sent them; records that are complete here stay as they are."""
+def write_records(place: Place, files: Mapping[str, bytes]) -> None:
+    """Record files as a node sent them; records that are complete here stay as they are, but for
+    failures that were to be tried again."""
+    store = place.store
     done = {
-        folder for name in files if is_done(folder := store.folder.joinpath(*Path(name).parts[:2]))
+        folder
+        for name in files
+        if place.settled(folder := store.folder.joinpath(*Path(name).parts[:2]))
     }
     for name in sorted(files, key=lambda name: (name.endswith(_LAST), name)):
         path = store.folder / name
@@ -205,7 +220,7 @@ def write_records(store: Store, files: Mapping[str, bytes]) -> None:
 def work_on_node(
     assignment_text: str, suite: str, retry: bool, known: Files, store_url: str
 ) -> tuple[Files, dict[str, Any]]:
-    """Runs on a node: (record files, what `work_here` says)."""
+    """Runs on a node: (record files, what `work_here` says and ``notes`` for the user)."""
     import tempfile
 
     from harness.sources import default_cache
@@ -215,13 +230,20 @@ def work_on_node(
         store = Store(Path(scratch), suite)
         for name, content in known.items():
             write_bytes(store.folder / name, content)
-        work = partial(_work_shared, store_url)
+        notes: list[str] = []
+        work = partial(_work_shared, store_url, notes)
         facts = work_here(assignment, store, default_cache(), retry, io.StringIO(), work)
+        facts["notes"] = notes
         return ({} if "request" in facts else _files_of(store, assignment)), facts
 
 
-def _work_shared(store_url: str, walker: Walker, assignment: Assignment) -> Outcome:
-    """Work it from what other hosts have shared, and share what comes of it."""
+def _work_shared(
+    store_url: str, notes: list[str], walker: Walker, assignment: Assignment
+) -> Outcome:
+    """Work it from what other hosts have shared, and share what comes of it.
+
+    Sharing saves work and no more: a store that fails is told in ``notes``.
+    """
     from harness.stages.fit import fit_is_cached
 
     if not store_url:
@@ -229,8 +251,19 @@ def _work_shared(store_url: str, walker: Walker, assignment: Assignment) -> Outc
     shared, fit_id = SharedStore(store_url), assignment.fit.fit_id
     folder = walker.job(assignment, Path()).fit_folder
     if not fit_is_cached(folder):
-        shared.fetch(fit_id, folder)
+        with _told(notes, f"--store {store_url}: fit {fit_id} was not fetched"):
+            shared.fetch(fit_id, folder)
     outcome = walker.work(assignment)
     if fit_is_cached(folder):
-        shared.push(fit_id, folder)
+        with _told(notes, f"--store {store_url}: fit {fit_id} was not shared"):
+            shared.push(fit_id, folder)
     return outcome
+
+
+@contextmanager
+def _told(notes: list[str], what: str) -> Iterator[None]:
+    """An exception of the block as a note; each file system raises its own."""
+    try:
+        yield
+    except Exception as error:
+        notes.append(redacted(f"{what} ({type(error).__name__}: {error})"))

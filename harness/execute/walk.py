@@ -26,7 +26,7 @@ from harness.execute.report import Reporter, label
 from harness.plan import Fit, Run
 from harness.records.digests import seal
 from harness.records.files import read_json, sweep, write_json
-from harness.records.store import ANSWERS, Status, finish, is_done, status_of
+from harness.records.store import Status, finish, is_done, status_of
 from harness.stages import facts as facts_stage
 from harness.stages.job import Job
 from harness.stages.reference import reference_framework
@@ -70,8 +70,7 @@ class Walker:
         return outcome
 
     def done(self, record: Path) -> bool:
-        """Complete, and not a failure that ``--retry`` asks to try again."""
-        return is_done(record) and not (self.place.retry and status(record) not in ANSWERS)
+        return self.place.settled(record)
 
     def fit(self, assignment: Assignment, outcome: Outcome) -> bool:
         """Fit, or fit again where the cache lost an artifact; True if there is one now."""
@@ -110,7 +109,7 @@ class Walker:
         try:
             return self.call(assignment, facts_stage.COUNTED_BY, "facts", job)
         except StageFailed as failure:
-            if failure.status == "request":  # a full disk
+            if failure.status == "environment":
                 raise RequestError(failure.reason) from None
             return facts_stage.unknown(failure.reason)
 
@@ -272,7 +271,7 @@ class Walker:
     ) -> None:
         if self.stopped():
             raise KeyboardInterrupt  # it was we who ended the stage
-        if failure.status == "request":
+        if failure.status == "environment":
             raise RequestError(failure.reason)
         with suppress(OSError):
             if shutil.disk_usage(self.place.cache).free < 1 << 20:
@@ -281,16 +280,18 @@ class Walker:
                     "complete is kept. Make room, or set HARNESS_CACHE to another disk, and run "
                     "the same command again"
                 )
+        # a setting that has no meaning here, say: what could be checked before has been
+        why = "failed" if failure.status == "request" else failure.status
         finish(
             record,
-            failure.status,  # type: ignore[arg-type]
+            why,  # type: ignore[arg-type]
             failure.reason,
             stage=stage,
             log_tail=failure.log_tail,
             **self._tried_facts(),
         )
         _note(record, fit, run, outcome)
-        self.reporter.failed(stage, fit, run, failure.status, failure.reason)
+        self.reporter.failed(stage, fit, run, why, failure.reason)
 
 
 def launches_left(place: Place, run: Run) -> int:

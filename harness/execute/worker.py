@@ -16,7 +16,6 @@ import time
 import traceback
 from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 from typing import Any, TextIO
 
 #: seconds between two progress events of a stage; more often would cost more than it tells
@@ -33,8 +32,10 @@ STAGES = {
     "score": "harness.stages.score:score",
     "explain": "harness.stages.explain:explain",
 }
-#: how allocators say that there is no more: CUDA's and PyTorch's on the CPU, TensorFlow's
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "oom when allocating")
+#: how allocators say that there is no more: CUDA's and PyTorch's on the CPU, TensorFlow's, Python's
+_OUT_OF_MEMORY = (
+    "out of memory", "can't allocate memory", "oom when allocating", "memoryerror",
+)  # fmt: skip
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -42,8 +43,6 @@ def main() -> int:
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)  # what a library starts must not hold it open
     answers = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
-    with suppress(OSError):  # if memory runs out, this process goes rather than its parent
-        Path("/proc/self/oom_score_adj").write_text("500")
     faulthandler.enable()  # where a crash happened, to the log
     try:
         for line in sys.stdin:
@@ -72,8 +71,8 @@ def _answer(answers: TextIO, event: dict[str, Any]) -> None:
 
 def _work(request: dict[str, Any], answers: TextIO) -> dict[str, Any]:
     """Run one stage; every exception becomes an event."""
-    from harness.errors import Diverged, RequestError, Unsupported
-    from harness.sources.base import Unavailable
+    from harness.errors import DiskTrouble, Diverged, RequestError, Unsupported
+    from harness.sources.base import Unreachable
 
     last = [0.0]
 
@@ -85,8 +84,10 @@ def _work(request: dict[str, Any], answers: TextIO) -> dict[str, Any]:
 
     try:
         return {"done": work(request["stage"], request["job"], progress)}
-    except Unavailable as error:
-        return {"error": "request", "reason": str(error), "passing": True}
+    except Unreachable as error:
+        return {"error": "environment", "reason": str(error), "passing": True}
+    except DiskTrouble as error:
+        return {"error": "environment", "reason": str(error)}
     except RequestError as error:
         return {"error": "request", "reason": str(error)}
     except Unsupported as error:
@@ -109,16 +110,20 @@ def _unexpected(error: Exception, cache: str) -> dict[str, Any]:
     if getattr(error, "errno", None) in _DISK or "No space left on device" in str(error):
         # Not this model's fault: nothing is recorded, and the same command goes on later.
         return {
-            "error": "request",
+            "error": "environment",
             "reason": f"{reason}. The cache {cache} or the results folder cannot be written; what "
             "is complete is kept. Make room there (`harness gc` says what it would remove), or "
             "set HARNESS_CACHE or --results to another disk, and run the same command again",
         }
     if isinstance(error, ConnectionError | TimeoutError):
         return {"error": "failed", "reason": reason, "passing": True}
-    low = str(error).lower()
-    kind = "oom" if any(sign in low for sign in _OUT_OF_MEMORY) else "failed"
+    kind = "oom" if says_out_of_memory(str(error)) else "failed"
     return {"error": kind, "reason": reason}
+
+
+def says_out_of_memory(text: str) -> bool:
+    """Whether an error's text is an allocator's."""
+    return any(sign in text.lower() for sign in _OUT_OF_MEMORY)
 
 
 def work(stage: str, job_text: str, progress: Any) -> dict[str, Any]:

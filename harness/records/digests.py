@@ -11,11 +11,12 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from harness.records.files import SCHEMA_VERSION, finite, read_json, write_json
+from harness.records.files import SCHEMA_VERSION, finite, make_folder, read_json, write_json
 from harness.records.identity import canonical
 from harness.records.secrets import redacted
 
 NO_DIGEST = "no digest"
+_MISSING = object()
 
 
 def file_digests(folder: Path, last: str) -> dict[str, str]:
@@ -29,10 +30,20 @@ def file_digests(folder: Path, last: str) -> dict[str, str]:
 
 def sealed(folder: Path, facts: dict[str, Any], last: str = "status.json") -> dict[str, Any]:
     """``facts`` with the digests of the folder's files and their own; to be written to ``last``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    given = {"schema_version": SCHEMA_VERSION, **facts, "files": file_digests(folder, last)}
-    content = _without_secrets(finite(given))
+    make_folder(folder)
+    return sworn(facts | {"files": file_digests(folder, last)})
+
+
+def sworn(facts: dict[str, Any]) -> dict[str, Any]:
+    """``facts`` as `write_json` writes them, with their own digest."""
+    content = _without_secrets(finite({"schema_version": SCHEMA_VERSION, **facts}))
     return content | {"digest": _own(content)}
+
+
+def swears_truly(facts: dict[str, Any]) -> bool:
+    """False where the content is not that of the digest; True where there is none."""
+    content = {key: value for key, value in facts.items() if key != "digest"}
+    return facts.get("digest", _MISSING) in (_MISSING, _own(content))
 
 
 def seal(folder: Path, last: str = "digests.json") -> None:
@@ -45,9 +56,11 @@ def damage(folder: Path, last: str = "status.json") -> str | None:
     facts = read_json(folder / last)
     if facts is None:
         return f"{last} cannot be read" if (folder / last).exists() else NO_DIGEST
-    if "digest" not in facts or not isinstance(facts.get("files"), dict):
+    if "digest" not in facts and "files" not in facts:
         return NO_DIGEST
-    if facts["digest"] != _own({k: v for k, v in facts.items() if k != "digest"}):
+    # a record older than digests has neither: one alone had the other's name damaged
+    both = "digest" in facts and isinstance(facts.get("files"), dict)
+    if not both or not swears_truly(facts):
         return f"{last} is not what was written"
     for name, wanted in facts["files"].items():
         path = folder / name

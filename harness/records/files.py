@@ -27,7 +27,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write piece by piece, which takes its place when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -40,6 +40,14 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def make_folder(folder: Path) -> None:
+    """A folder and its parents, so that their names survive a power cut as well."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in reversed(new):
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -118,15 +126,18 @@ def sweep(folder: Path) -> None:
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """A scratch folder beside ``target`` that takes its place when the block ends well."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield scratch
         os.chmod(scratch, 0o755)
-        for file in scratch.rglob("*"):
-            if file.is_file():
-                with open(file, "rb") as handle:
+        for path in scratch.rglob("*"):
+            if path.is_dir():
+                sync_folder(path)
+            elif path.is_file():
+                with open(path, "rb") as handle:
                     os.fsync(handle.fileno())
+        sync_folder(scratch)
         if target.exists():
             shutil.rmtree(target)
         os.replace(scratch, target)

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from harness.backends.base import Backend, FitReport, FitRequest, Predictor, Progress, Runtime
+from harness.errors import RequestError
+from harness.sources.base import Unavailable
 
 ENTRY_POINTS = """\
 [harness.backends]
@@ -37,6 +40,7 @@ class Saboteur(Backend):
     name: ClassVar[str] = "sabotage"
     kinds: ClassVar[tuple[str, ...]] = (
         "segfault", "exits", "hungry", "hangs", "nan", "no-export", "wrong-shape", "killed-once",
+        "wrong-setting", "lost-file", "hungry-launch", "crashing-launch",
     )  # fmt: skip
     libraries: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
@@ -64,6 +68,10 @@ class Saboteur(Backend):
                 pass
         elif kind == "nan":
             loss = float("nan")
+        elif kind == "wrong-setting":
+            raise RequestError("`l1` has no meaning here")
+        elif kind == "lost-file":
+            raise Unavailable("no such file: weights.bin")
         elif kind == "killed-once":
             marker = Path(os.environ["HARNESS_CACHE"]) / "killed"
             if not marker.exists():
@@ -104,6 +112,11 @@ class SabotageRuntime(Runtime):
 
     def load(self, artifact: Path, exports: Path, *, device: str, threads: int) -> Predictor:
         facts = json.loads((artifact / "harness.json").read_text())
+        if "harness.measure.launch" in sys.argv[0].replace("/", "."):
+            if facts["kind"] == "hungry-launch":
+                raise MemoryError("no room")
+            if facts["kind"] == "crashing-launch":
+                ctypes.string_at(0)
         return Constant(facts["outputs"] + (facts["kind"] == "wrong-shape"))
 
     def size_bytes(self, artifact: Path, exports: Path) -> int:

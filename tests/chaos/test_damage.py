@@ -12,6 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from harness.commands.context import this_machine
+from harness.execute.base import Place
+from harness.execute.conduct import set_damaged_aside
+from harness.execute.report import PlainReporter
+from harness.plan import Options, make_plan
+from harness.records.digests import damage
+from harness.records.files import write_json
+from harness.records.locks import locked
+from harness.records.store import Store
+from harness.suite import load_suite
 from tests.chaos.small import damaged, start, truth, write_small
 from tests.conftest import Answer, call_harness
 from tests.hub import COMMIT, serve
@@ -73,6 +83,55 @@ def test_every_file_of_a_record_is_missed_when_it_is_harmed(copy: Path, harm: ob
     assert answer.err.count("and made again") >= 4  # a status that is no JSON is no record
     assert truth(copy / "results") == expected
     assert damaged_now(copy) == []
+
+
+def test_of_two_at_once_one_sets_a_damaged_record_aside(copy: Path) -> None:
+    expected = truth(copy / "results")
+    victim = sorted((copy / "results" / "small" / "fits").iterdir())[0]
+    flip(victim / "fit.json")
+    environment = os.environ | {"HARNESS_CACHE": str(copy / "cache")}
+    both = [start(copy, environment), start(copy, environment)]
+    texts = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], texts
+    assert len(list((copy / "results" / "small" / "damaged").iterdir())) == 1
+    assert truth(copy / "results") == expected
+
+
+def test_a_damaged_record_that_is_worked_on_is_left_to_its_worker(copy: Path) -> None:
+    victim = sorted((copy / "results" / "small" / "fits").iterdir())[0]
+    flip(victim / "fit.json")
+    with locked(Store(copy / "results", "small").lock(victim.name)):
+        tidy(copy)
+        assert victim.exists()
+    tidy(copy)
+    assert not victim.exists()
+
+
+def test_a_measurement_cut_off_before_its_digests_is_sealed(copy: Path) -> None:
+    record = sorted((copy / "results" / "small" / "runs").iterdir())[0]
+    measured = record / "measurements" / f"{this_machine().host_id}-1"
+    write_json(measured / "host.json", {})
+    write_json(measured / "timing.json", {"timing_version": 0})
+    assert damage(measured, "digests.json") == "no digest"
+    tidy(copy)
+    assert damage(measured, "digests.json") is None
+    flip(measured / "timing.json")
+    tidy(copy)
+    assert not measured.exists()
+
+
+def tidy(folder: Path) -> None:
+    """What a run does with damaged records before it begins."""
+    plan = make_plan(load_suite(str(folder / "small.yaml")), Options(), {}, this_machine())
+    place = Place(Store(folder / "results", "small"), folder / "cache", this_machine())
+    set_damaged_aside(plan, place, PlainReporter())
+
+
+def test_verify_tells_of_what_it_cannot_read(copy: Path) -> None:
+    cache = copy / "cache"
+    (cache / "files" / ("a" * 64)).mkdir(parents=True)
+    told = call_harness("verify", cwd=copy, cache=cache)
+    assert told.status == 1 and "it cannot be read (Is a directory)" in told.out
 
 
 def damaged_now(folder: Path) -> list[str]:
@@ -220,6 +279,43 @@ def test_gc_removes_what_no_plan_needs_and_says_it_first(copy: Path) -> None:
     assert len(list((cache / "fits").iterdir())) == 4
     answer = run(copy)
     assert answer.status == 0 and "0 runs made, 4 were there already" in answer.out
+
+
+def in_place(path: Path) -> None:
+    """Valid JSON still, of another meaning."""
+    path.write_text(path.read_text().replace('"fit_id"', '"fit_ie"', 1))
+
+
+@pytest.mark.parametrize("harm", [in_place, truncate])
+def test_gc_removes_nothing_where_a_plan_cannot_be_read(copy: Path, harm: object) -> None:
+    plan, cache = copy / "results" / "small" / "plan.json", copy / "cache"
+    harm(plan)  # type: ignore[operator]
+    before = sorted(cache.rglob("*"))
+    answer = call_harness("gc", "--yes", cwd=copy, cache=cache)
+    assert answer.status == 2 and str(plan) in answer.err and "Traceback" not in answer.err
+    assert sorted(cache.rglob("*")) == before
+
+
+def test_gc_keeps_what_a_planned_fit_will_need(copy: Path) -> None:
+    """Interrupted before its first fit, after its downloads."""
+    plan, cache = copy / "results" / "small" / "plan.json", copy / "cache"
+    named, other = "a" * 64, "b" * 64
+    facts = json.loads(plan.read_text())
+    facts["needs"] = {"models": [named[:16]], "files": [named]}
+    plan.write_text(json.dumps(facts))
+    shutil.rmtree(copy / "results" / "small" / "fits")
+    for name in (named, other):
+        (cache / "files").mkdir(exist_ok=True)
+        (cache / "files" / name).write_text("a download")
+        (cache / "models" / name[:16]).mkdir(parents=True)
+    done = call_harness("gc", "--yes", cwd=copy, cache=cache)
+    assert done.status == 0 and "removed 2 of 2" in done.out
+    assert [path.name for path in (cache / "files").iterdir()] == [named]
+    assert [path.name for path in (cache / "models").iterdir()] == [named[:16]]
+    del facts["needs"]  # a plan older than these: what is not known is kept
+    plan.write_text(json.dumps(facts))
+    done = call_harness("gc", "--yes", cwd=copy, cache=cache)
+    assert done.status == 0 and "nothing in" in done.out
 
 
 def test_gc_without_results_removes_nothing(tmp_path: Path) -> None:

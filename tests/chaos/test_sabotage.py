@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from harness.execute.groups import Group
 from harness.records.files import read_json
 from tests.chaos import sabotage_plugin
 from tests.chaos.small import left_over, statuses, write_small
@@ -109,6 +111,42 @@ def test_the_machine_is_left_clean(sabotaged: tuple[Path, Answer]) -> None:
     for process in psutil.process_iter(["cmdline"]):
         assert process.info["cmdline"] != ["sleep", "600"]
     assert [p for p in (sabotaged[0] / "results").rglob(".*.*") if p.is_file()] == []
+
+
+def test_what_is_wrong_with_one_model_does_not_stop_the_others(tmp_path: Path) -> None:
+    """Settings without a meaning, files that are not there: not tried again, and no end of all."""
+    answer = run(tmp_path, suite(("wrong-setting", "lost-file")))
+    assert answer.status == 1, answer.err
+    assert "trying again" not in answer.err and "Traceback" not in answer.err
+    found = statuses(tmp_path / "results", "small")
+    assert {model: status for model, (status, _) in found.items()} == {
+        "majority": "ok", "wrong-setting": "failed", "lost-file": "failed", "tfidf": "ok",
+    }  # fmt: skip
+    assert found["wrong-setting"][1]["reason"] == "`l1` has no meaning here"
+    assert found["lost-file"][1]["reason"] == "no such file: weights.bin"
+    assert (tmp_path / "results" / "small" / "leaderboard.md").exists()
+
+
+def test_processes_of_ours_are_offered_to_the_kernel_before_the_command() -> None:
+    group = Group(["sleep", "60"], environment=os.environ, log=subprocess.DEVNULL)
+    try:
+        assert Path(f"/proc/{group.pid}/oom_score_adj").read_text() == "500\n"
+    finally:
+        group.end(politely=False)
+
+
+def test_a_launch_that_ends_badly_says_how(tmp_path: Path) -> None:
+    text = suite(("hungry-launch", "crashing-launch")).replace("launches: 0", "launches: 1")
+    only = ("--only", "hungry-launch", "--only", "crashing-launch")
+    answer = run(tmp_path, text, *only)
+    assert answer.status == 1, answer.err
+    failed = [
+        read_json(path) or {}
+        for path in (tmp_path / "results").glob("small/runs/*/measurements/*/status.json")
+    ]
+    told = {facts["status"]: facts["reason"] for facts in failed}
+    assert set(told) == {"oom", "failed"}
+    assert "MemoryError: no room" in told["oom"] and "SIGSEGV" in told["failed"]
 
 
 def test_what_the_system_killed_is_tried_again_and_counted(tmp_path: Path) -> None:
