@@ -183,10 +183,11 @@ def asked_and_observed(
 
 def make_watch(spec: dict[str, Any], predictor: Predictor, encoded: Encoded) -> BlockWatch:
     """What looks at the host between blocks; after a look the model is called once, untimed."""
+    from harness.devices import gpu_index, is_gpu
     from harness.measure.host_watch import HostWatch
     from harness.measure.launch_passes import BlockWatch
 
-    gpu = int(spec["device"].partition(":")[2] or 0) if spec["device"] != "cpu" else None
+    gpu = gpu_index(spec["device"]) or 0 if is_gpu(spec["device"]) else None
     first = _first_input(encoded)
     return BlockWatch(HostWatch(threads=spec["threads"], gpu=gpu), lambda: predictor.predict(first))
 
