@@ -439,6 +439,8 @@ def model_spec(model: Model, base: Path) -> dict[str, Any]:
         "image": model.image.model_dump(mode="json") if model.image else None,
         "licence": model.licence,
         "url": model.url,
+        # only where asked for: models without code of their own keep their ids
+        **({"trust_remote_code": True} if model.trust_remote_code else {}),
     }
 
 
@@ -473,14 +475,15 @@ def model_files(model: Model, base: Path) -> dict[str, tuple[FileRef, str]]:
             return {folder.name: (FileRef(source=f"path:{folder}"), _file_digest(folder))}
         if not folder.is_dir():
             raise RequestError(f"model {model.id!r}: no such file or folder {folder}")
-        wanted = [
-            p
-            for p in sorted(folder.iterdir())
-            if p.suffix in (".json", ".safetensors", ".gguf", ".txt", ".model") and p.is_file()
-        ]
+        suffixes = [".json", ".safetensors", ".gguf", ".txt", ".model"]
+        if model.trust_remote_code:
+            suffixes.append(".py")
+        wanted = [p for p in sorted(folder.iterdir()) if p.suffix in suffixes and p.is_file()]
         return {p.name: (FileRef(source=f"path:{p}"), _file_digest(p)) for p in wanted}
     source = _commit(model.source)
-    return {"*": (FileRef(source=source), source)}
+    # another folder in the cache: more of the same commit is taken
+    pin = f"{source} with code" if model.trust_remote_code else source
+    return {"*": (FileRef(source=source), pin)}
 
 
 def pins(spec: dict[str, Any]) -> list[str]:

@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from harness import devices
 from harness.errors import RequestError
 from harness.yaml_file import read_yaml
 
@@ -46,6 +47,12 @@ Identifier = Annotated[
 
 #: what every framework's generator takes
 Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
+
+
+#: of a suite; what it is on a machine, the plan says
+Device = Annotated[
+    str, AfterValidator(devices.known), Field(json_schema_extra={"pattern": devices.PATTERN})
+]
 
 
 def _inside(name: str) -> str:
@@ -299,7 +306,7 @@ class Entry(_Strict):
     recipe: RecipeName
     frameworks: tuple[str, ...] = Field((), description="default: torch; sklearn for baselines")
     runtimes: tuple[str, ...] = Field((), description="default: the framework's own")
-    devices: tuple[str, ...] = Field((), description="default: the suite's")
+    devices: tuple[Device, ...] = Field((), description="default: the suite's")
     seeds: tuple[Seed, ...] = Field((), description="default: the suite's")
     launches: int | None = Field(
         None, ge=0, description="fresh processes per timed run; default: `timing.launches`"
@@ -395,7 +402,7 @@ class Suite(_Strict):
         default_factory=dict, description="defaults of each recipe"
     )
     seeds: tuple[Seed, ...] = Field((1,), min_length=1)
-    devices: tuple[str, ...] = Field(("cpu",), min_length=1, description="cpu, cuda, auto")
+    devices: tuple[Device, ...] = Field(("cpu",), min_length=1, description=devices.KNOWN)
     threads: int = Field(
         0, ge=0, le=4096, description="per process; 0: all cores that are available"
     )

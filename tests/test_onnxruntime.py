@@ -152,13 +152,14 @@ def test_observed_names_the_provider_and_threads_that_run(bert):
     }
 
 
-def test_cuda_is_refused_where_there_is_none(bert):
+@pytest.mark.parametrize("device", ["cuda", "cuda:0"])
+def test_cuda_is_refused_where_there_is_none(bert, device):
     import onnxruntime
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this build of ONNX Runtime knows CUDA")
-    with pytest.raises(Unsupported, match="'cuda' needs CUDAExecutionProvider"):
-        OnnxRuntime().load(*bert, device="cuda", threads=1)
+    with pytest.raises(Unsupported, match=f"'{device}' needs CUDAExecutionProvider"):
+        OnnxRuntime().load(*bert, device=device, threads=1)
 
 
 def test_a_session_that_fell_back_to_the_cpu_is_an_error(bert):

@@ -105,6 +105,17 @@ def test_a_model_folder_is_config_tokenizer_and_safetensors_only(ask: Ask) -> No
     assert Path(found["model.safetensors"]).name == hashlib.sha256(b"weights").hexdigest()
 
 
+def test_code_of_a_model_comes_only_where_it_is_asked_for(ask: Ask, hub: Hub) -> None:
+    hub.add("models/acme/tiny", {"modeling.py": b"code", "onnx/more.py": b"code"})
+    plain = ask("fetch_folder('hf:acme/tiny@main', None, cache)")
+    assert isinstance(plain, dict) and "modeling.py" not in plain
+    assert not [request for request in hub.requests if request.endswith(".py")]
+    found = ask("fetch_folder('hf:acme/tiny@main', None, cache, code=True)")
+    assert isinstance(found, dict)
+    assert found.keys() - plain.keys() == {"modeling.py"}
+    assert ask("fetch_folder('hf:acme/tiny@main', None, cache)") == plain
+
+
 def test_timms_zoo_is_its_part_of_the_hub(ask: Ask, hub: Hub) -> None:
     hub.add("models/timm/tiny.in1k", {"config.json": b"{}", "model.safetensors": b"weights"})
     assert ask("resolve('timm:tiny.in1k@main', cache)") == f"timm:tiny.in1k@{COMMIT}"

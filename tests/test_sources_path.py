@@ -157,6 +157,7 @@ def test_a_configuration_that_names_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"auto_map": {"AutoModel": "modeling.Model"}}')
     with pytest.raises(RequestError, match="auto_map"):
         remote_code_allowed(Model(id="m"), True, tmp_path)
+    (tmp_path / "modeling.py").touch()
     assert remote_code_allowed(Model(id="m", trust_remote_code=True), True, tmp_path) is True
 
 

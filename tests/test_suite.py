@@ -28,6 +28,16 @@ def test_a_minimal_suite_outside_the_repository_loads(tmp_path: Path) -> None:
     assert loaded.where("tasks", 0, "type") == f"{path}:6"
 
 
+def test_an_unknown_device_is_told_the_known_ones(tmp_path: Path) -> None:
+    assert complaint(tmp_path, GOOD + "devices: [cpu, gpu]\n") == (
+        "mine.yaml:12: devices.1: no such device; known: auto, cpu, cuda, cuda:N (got 'gpu')"
+    )
+    block = GOOD.replace("recipe: baseline", "devices: ['cuda:x'], recipe: baseline")
+    assert complaint(tmp_path, block).startswith("mine.yaml:11: matrix.0.devices.0: no such")
+    (tmp_path / "mine.yaml").write_text(GOOD + "devices: [auto, cpu, cuda, 'cuda:1']\n")
+    assert len(load_suite(str(tmp_path / "mine.yaml")).suite.devices) == 4
+
+
 @pytest.mark.parametrize("name", ["nlp", "smoke", "nlp-full", "ner-full"])
 def test_shipped_suites_load(name: str) -> None:
     assert load_suite(name).suite.suite == name

@@ -37,6 +37,11 @@ def add_suite_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget", default="", metavar="train=N,test=N", help="limits instead of the suite's"
     )
+    add_trust(parser)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """``--trust-remote-code``, the command line's half of the decision."""
     parser.add_argument(
         "--trust-remote-code", action="store_true",
         help="allow code from a checkpoint whose suite entry says trust_remote_code: true",

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.commands.arguments import add_results, positive
+from harness.commands.arguments import add_results, add_trust, positive
 from harness.compare.finding import Report
 from harness.compare.interchange import compare_benchmarks
 from harness.compare.judge import Options, compare, join_rows
@@ -68,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--launches", type=positive, default=10, metavar="N",
         help="--rerun, --power: launches a side; as many again confirm a suspicion (default 10)",
     )  # fmt: skip
+    add_trust(parser)
     for side in ("base", "head"):
         what = f"--rerun: {side.upper()}'s"
         parser.add_argument(f"--{side}-python", metavar="EXE", help=f"{what} interpreter")
@@ -156,9 +157,11 @@ def _interleaved(args: argparse.Namespace, options: Options) -> tuple[Side, Side
     from harness.sources import default_cache
 
     cache = default_cache().resolve()  # a side may run in a folder of its own
+    base_python = _interpreter(args.base_python, args.base_tree, args.base_env)
+    head_python = _interpreter(args.head_python, args.head_tree, args.head_env)
     arms = [
-        Arm("BASE", cache, _interpreter(args.base_python, args.base_tree, args.base_env)),
-        Arm("HEAD", cache, _interpreter(args.head_python, args.head_tree, args.head_env)),
+        Arm("BASE", cache, base_python, args.trust_remote_code),
+        Arm("HEAD", cache, head_python, args.trust_remote_code),
     ]
 
     def say(text: str) -> None:

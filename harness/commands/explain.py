@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.commands.arguments import add_results, positive
+from harness.commands.arguments import add_results, add_trust, positive
 from harness.commands.show import find_run
 from harness.errors import RequestError
 from harness.execute.devices import Devices, device_name
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--examples", type=positive, default=50, metavar="N",
         help="test examples to look at, at most (default: 50)",
     )  # fmt: skip
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,6 +77,7 @@ def _job(record: Path, spec: dict[str, Any], args: argparse.Namespace) -> Job:
         cache=default_cache(),
         base=Path(),
         record=record.resolve(),
+        trust_remote_code=args.trust_remote_code,
         run_id=record.name,
         run=spec | {"explain": {"examples": args.examples}},
     )

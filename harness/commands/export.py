@@ -14,7 +14,7 @@ from harness.commands.show import find_run
 from harness.commands.snippets import snippet
 from harness.errors import RequestError
 from harness.records.files import read_json, whole_folder, write_bytes, write_json
-from harness.sources import default_cache
+from harness.sources import code_files, default_cache
 
 EXAMPLE = "harness export 3f2a --to my-model"
 
@@ -41,10 +41,13 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise RequestError(f"{args.to} cannot be written: {error.strerror}") from None
     files = sorted(p.name for p in args.to.iterdir())
+    code = [name for name in code_files(args.to) if name != "usage.py"]
     if args.json:
         print(json.dumps({"folder": str(args.to), "files": files}, indent=2))
     else:
         print(f"{args.to}: {', '.join(files)}")
+        if code:
+            print(f"usage.py runs Python code that came with the checkpoint: {', '.join(code)}")
         print(f"try it:  python {args.to / 'usage.py'}")
     return 0
 
@@ -65,7 +68,8 @@ def _write(
         else:
             shutil.copytree(artifact, scratch, dirs_exist_ok=True)
         write_json(scratch / "labels.json", {"labels": info["labels"]})
-        write_bytes(scratch / "usage.py", snippet(info, row["runtime"]).encode())
+        script = snippet(info, row["runtime"], own_code=bool(code_files(scratch)))
+        write_bytes(scratch / "usage.py", script.encode())
         write_bytes(scratch / "LICENCES.md", _licences(row, info).encode())
         write_json(
             scratch / "evidence.json",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from harness.commands.arguments import add_suite
+from harness.commands.arguments import add_suite, add_trust
 from harness.execute.report import make_reporter
 from harness.printable import printable
 from harness.sources import default_cache
@@ -18,7 +18,7 @@ EXAMPLE = "harness fetch nlp"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_suite(parser)
-    parser.add_argument("--trust-remote-code", action="store_true", help=argparse.SUPPRESS)
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -181,8 +181,14 @@ print("no answer")  # the majority baseline answers nothing else
 }
 
 
-def snippet(info: dict[str, Any], runtime: str) -> str:
-    """The script for an artifact (``harness.json``) in a runtime."""
+#: how `_TORCH_LOAD` loads a backbone, and one whose code lies beside it
+_LIBRARY_CLASS = "AutoModel.from_pretrained(here)"
+_OWN_CLASS = "AutoModel.from_pretrained(here, trust_remote_code=True)"
+
+
+def snippet(info: dict[str, Any], runtime: str, *, own_code: bool = False) -> str:
+    """The script for an artifact (``harness.json``) in a runtime; ``own_code``: the checkpoint
+    brought Python code, which the script runs from its own folder."""
     if "image" in info["extra"]:
         onnx = runtime.startswith("onnxruntime")
         return _IMAGE_ONNX if onnx else _IMAGE_HARNESS.replace("RUNTIME", runtime)
@@ -191,4 +197,6 @@ def snippet(info: dict[str, Any], runtime: str) -> str:
     if runtime == "sklearn":
         return _HARNESS_LOAD + _USE_BASELINE[info["head"]]
     load = _STATIC_LOAD if info["kind"] == "static-embeddings" else _TORCH_LOAD
+    if own_code:
+        load = load.replace(_LIBRARY_CLASS, _OWN_CLASS)
     return load + "\n" + _USE[info["head"]]

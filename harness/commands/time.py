@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
-from harness.commands.arguments import add_results, positive, positive_number
+from harness.commands.arguments import add_results, add_trust, positive, positive_number
 from harness.commands.show import find_run
 from harness.errors import RequestError
 from harness.execute.devices import Devices, device_name
@@ -85,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--record", action="store_true",
         help="time as the run's suite does, and keep the launches as measurements of the run",
     )  # fmt: skip
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -248,7 +249,7 @@ def _launches(args: argparse.Namespace, target: Target, scratch: Path) -> list[M
     spec = specification(
         runtime=target.runtime, artifact=target.artifact, exports=target.exports,
         inputs=target.inputs, device=target.device, threads=target.threads, timing=timing,
-        seed=target.seed, scenarios=args.scenario,
+        seed=target.seed, scenarios=args.scenario, remote_code=args.trust_remote_code,
     )  # fmt: skip
     here = host_id()
     timings: list[Mapping[str, Any]] = []

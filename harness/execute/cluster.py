@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from harness.devices import is_gpu
 from harness.errors import RequestError
 from harness.execute.base import Assignment, Outcome, Place
 from harness.execute.claims import claim
@@ -34,7 +35,7 @@ class Needs:
         spec, gigabytes = assignment.fit.spec, assignment.limits.memory_gb
         return cls(
             spec["threads"],
-            1 if spec["device"].startswith("cuda") else 0,
+            1 if is_gpu(spec["device"]) else 0,
             int(gigabytes * 1e9) if gigabytes else None,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from harness.records.secrets import without_secrets
+from harness.sources import default_cache
 
 #: glibc's allocator gives large blocks back to the system when they are freed, and every step of a
 #: training fetches them anew, page by page: 25,000 page faults a step of MiniLM on 32 documents.
@@ -33,6 +34,8 @@ def thread_environment(threads: int) -> dict[str, str]:
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the driver's own numbers, by which NVML is asked too
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        # where transformers puts the code of checkpoints before it imports it
+        "HF_MODULES_CACHE": str((default_cache() / "modules").resolve()),
         "PYTHONHASHSEED": "0",
         # `python -m` looks into the working folder first: it would import a user's random.py
         "PYTHONSAFEPATH": "1",

@@ -114,6 +114,7 @@ def time_run(
         threads=job.run["threads"],
         timing=timing,
         seed=job.spec["seed"],
+        remote_code=job.runs_remote_code,
     )
     order = job.fit_folder / "launch.json"
     return launch(spec, order, target, log_path, gpu, bounds)
@@ -130,6 +131,7 @@ def specification(
     timing: Timing,
     seed: int,
     scenarios: Sequence[str] | None = None,
+    remote_code: bool = False,
 ) -> dict[str, Any]:
     """What `harness.measure.launch` reads: one measurement of one artifact in one runtime."""
     spec: dict[str, Any] = {
@@ -141,6 +143,7 @@ def specification(
         "inputs": str(inputs),
         "timing": timing.model_dump(),
         "seed": seed,
+        "remote_code": remote_code,
     }
     if scenarios:
         spec["scenarios"] = list(scenarios)

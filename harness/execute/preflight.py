@@ -15,6 +15,7 @@ from harness.data.split import draw
 from harness.errors import RequestError
 from harness.execute.report import Reporter
 from harness.plan import Fit, Plan
+from harness.sources import code_files
 from harness.sources.base import Unreachable
 from harness.stages.fetch import fetch_model
 from harness.stages.prepare import read_task
@@ -45,7 +46,12 @@ def preflight(plan: Plan, fits: list[Fit], cache: Path, reporter: Reporter) -> N
             trust_remote_code=plan.options.trust_remote_code,
             progress=reporter.download,
         )
-        _persistently(fetch, plan.loaded.suite.limits.retries, reporter)
+        folder = _persistently(fetch, plan.loaded.suite.limits.retries, reporter)
+        if folder is not None and model.trust_remote_code and (code := code_files(folder)):
+            reporter.note(
+                f"{model.id}: Python code that came with this checkpoint will run on this machine "
+                f"({', '.join(code)}), as the suite and --trust-remote-code say"
+            )
     for task in {fit.task.id: fit.task for fit in fits}.values():
         read = partial(read_task, task, cache, base, reporter.download)
         data = _persistently(read, plan.loaded.suite.limits.retries, reporter)

@@ -38,6 +38,7 @@ class Arm:
     label: str  # BASE or HEAD
     cache: Path
     interpreter: Interpreter = OURS
+    remote_code: bool = False  # whether artifacts may run code of their checkpoints
 
 
 Say = Callable[[str], None]
@@ -187,6 +188,7 @@ def _specification(row: SideRow, arm: Arm) -> dict[str, Any]:
         threads=int(arm.interpreter.environment.get("OMP_NUM_THREADS", spec["threads"])),
         timing=TIMING,
         seed=1,
+        remote_code=arm.remote_code,
     )
 
 

@@ -172,6 +172,8 @@ class Walker:
     def worker(self, framework: str, fit: Fit) -> WorkerProcess:
         threads = fit.spec["threads"]
         name = f"{framework}-{threads}"
+        if fit.model.trust_remote_code:  # no other model shall meet what its code left behind
+            name += f"-{fit.model.id}"
         if name not in self.workers:
             self.workers[name] = WorkerProcess(framework, threads, self.gpu)
         return self.workers[name]

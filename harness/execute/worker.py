@@ -128,12 +128,15 @@ def says_out_of_memory(text: str) -> bool:
 
 def work(stage: str, job_text: str, progress: Any) -> dict[str, Any]:
     """The stage by name, imported when first needed."""
+    from harness.sources import remote_code
     from harness.stages.job import Job
 
     if stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}")
     module, _, name = STAGES[stage].partition(":")
-    done: dict[str, Any] = getattr(import_module(module), name)(Job.loads(job_text), progress)
+    job = Job.loads(job_text)
+    with remote_code(job.runs_remote_code):
+        done: dict[str, Any] = getattr(import_module(module), name)(job, progress)
     return done
 
 

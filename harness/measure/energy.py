@@ -22,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from harness.devices import gpu_index, is_gpu
 from harness.errors import RequestError
 from harness.measure import gpu_state
 from harness.measure.host_state import ROOT
@@ -103,8 +104,8 @@ def rapl_zones(root: Path = ROOT) -> list[RaplZone]:
 def counters(device: str = "cpu", root: Path = ROOT) -> list[Counter]:
     """The counters that cover a device: the CPU's always, the GPU's where it computes."""
     found: list[Counter] = list(rapl_zones(root))
-    if device.startswith("cuda"):
-        ordinal = int(device.partition(":")[2] or 0)
+    if is_gpu(device):
+        ordinal = gpu_index(device) or 0
         level = gpu_state.gpu_level(ordinal)
         if level is not None and level.energy_j is not None:
             found.append(GpuCounter(f"NVML GPU {gpu_state.visible_device(ordinal)}", ordinal))
@@ -250,7 +251,7 @@ def energy_source(device: str = "cpu", root: Path = ROOT) -> Source:
     A GPU's energy is never estimated: its power swings too widely for a figure on paper.
     """
     found = counters(device, root)
-    on_gpu = device.startswith("cuda")
+    on_gpu = is_gpu(device)
     if found and (not on_gpu or any(isinstance(c, GpuCounter) for c in found)):
         return Source(found, None, "")
     if on_gpu:

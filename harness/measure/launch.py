@@ -3,7 +3,8 @@
 ``SPEC.json``: ``runtime`` (a registered name), ``artifact`` and ``exports`` (folders), ``device``,
 ``threads``, ``inputs`` (a file of `harness.data.arrays`), ``timing`` (the fields of
 `harness.suite.Timing`), ``seed``; perhaps ``started_ns`` (the parent's monotonic clock when it
-started us) and ``scenarios`` (default: single-stream and offline). Writes ``host.json`` and, last,
+started us), ``scenarios`` (default: single-stream and offline) and ``remote_code`` (whether the
+artifact's own Python code may run; default: no). Writes ``host.json`` and, last,
 ``timing.json`` into OUT.
 
 Exit status 0: measured; 1: failed; 2: the request is wrong; 3: unsupported here. The reason is the
@@ -79,10 +80,11 @@ def launch(spec: dict[str, Any], out: Path) -> None:
     from harness.measure.host import host_facts, load_average
     from harness.measure.pinning import pinned
     from harness.records.files import write_json
+    from harness.sources import remote_code
 
     load = load_average()  # before our own work shows in it
     runtime: Runtime = registry.runtimes.get(spec["runtime"])()
-    with pinned(spec["threads"]) as cores:
+    with pinned(spec["threads"]) as cores, remote_code(spec.get("remote_code", False)):
         predictor, encoded, timing = start(runtime, spec)
         timing |= asked_and_observed(runtime, spec, predictor, encoded, cores)
         with others_at_work() as others:
@@ -181,10 +183,11 @@ def asked_and_observed(
 
 def make_watch(spec: dict[str, Any], predictor: Predictor, encoded: Encoded) -> BlockWatch:
     """What looks at the host between blocks; after a look the model is called once, untimed."""
+    from harness.devices import gpu_index, is_gpu
     from harness.measure.host_watch import HostWatch
     from harness.measure.launch_passes import BlockWatch
 
-    gpu = int(spec["device"].partition(":")[2] or 0) if spec["device"] != "cpu" else None
+    gpu = gpu_index(spec["device"]) or 0 if is_gpu(spec["device"]) else None
     first = _first_input(encoded)
     return BlockWatch(HostWatch(threads=spec["threads"], gpu=gpu), lambda: predictor.predict(first))
 

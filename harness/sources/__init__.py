@@ -14,13 +14,14 @@ from harness.sources.base import (
     schemes,
 )
 from harness.sources.cache import DigestMismatch, default_cache, sha256_of
-from harness.sources.trust import remote_code_allowed
+from harness.sources.trust import code_files, remote_code, remote_code_allowed
 
 __all__ = [
     "Context",
     "DigestMismatch",
     "Source",
     "Unavailable",
+    "code_files",
     "default_cache",
     "digests",
     "fetch_data",
@@ -28,6 +29,7 @@ __all__ = [
     "fetch_folder",
     "member",
     "parse",
+    "remote_code",
     "remote_code_allowed",
     "resolve",
     "schemes",

@@ -55,11 +55,13 @@ class FileRef(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """Where a fetch happens: the cache, the folder of the suite file, whom to tell."""
+    """Where a fetch happens: the cache, the folder of the suite file, whom to tell; and whether
+    Python files of a model folder are wanted, too (``code``)."""
 
     cache: Path
     base: Path
     progress: Progress | None = None
+    code: bool = False
 
     def report(self, done: float, total: float, note: str) -> None:
         """Tell how many bytes of how many have come."""
@@ -147,13 +149,16 @@ def fetch_folder(
     progress: Progress | None = None,
     base: Path | None = None,
     mirrors: Sequence[str] = (),
+    *,
+    code: bool = False,
 ) -> dict[str, Path]:
     """The files of a folder by name, each verified: exactly those pinned, where digests are given.
 
-    Without digests a model folder yields its config, tokenizer and safetensors files. Files of
-    a `hf:` folder all come from one commit (`resolve` tells which).
+    Without digests a model folder yields its config, tokenizer and safetensors files, and with
+    ``code`` its Python files. Files of a `hf:` folder all come from one commit (`resolve` tells
+    which).
     """
-    context = Context(cache, base or Path(), progress)
+    context = Context(cache, base or Path(), progress, code)
 
     def get(candidate: str) -> dict[str, Path]:
         scheme, rest = parse(candidate)

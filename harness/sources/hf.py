@@ -134,13 +134,15 @@ class HubSource(Source):
         ref = self._ref(self.resolve(rest, context))
         if ref.path:
             return []
-        key = f"hf:{ref}"
+        origin = f"hf:{ref}"
+        key = f"{origin} with code" if context.code else origin
         known = recall(context.cache, key)
         if known and "names" in known:
             return list(known["names"])
         with hub_errors(ref):
-            listed = [sibling.rfilename for sibling in repository(ref).siblings or ()]
-        names = usable((n for n in listed if "/" not in n), key) if ref.kind == "model" else listed
+            names = [sibling.rfilename for sibling in repository(ref).siblings or ()]
+        if ref.kind == "model":
+            names = usable((n for n in names if "/" not in n), origin, code=context.code)
         remember(context.cache, key, {"names": names})
         return names
 

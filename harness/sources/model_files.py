@@ -27,17 +27,22 @@ PATTERNS = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
+#: what a model runs whose code is trusted; without folders, as transformers has none
+CODE = ("*.py",)
 PICKLES = ("*.bin", "*.pth", "*.pt", "*.ckpt", "*.pkl")
 
 
-def usable(names: Iterable[str], origin: str) -> list[str]:
+def usable(names: Iterable[str], origin: str, *, code: bool = False) -> list[str]:
     """The names (of one folder, without subfolders) that a model needs, sorted.
+
+    ``code``: its Python files are wanted, too.
 
     `RequestError` where the weights are only there as pickles, or not at all: pickles can run
     code when they are loaded, so the suite must name such a file itself.
     """
     listed = sorted(names)
-    chosen = [name for name in listed if any(fnmatch(name, pattern) for pattern in PATTERNS)]
+    wanted = (*PATTERNS, *CODE) if code else PATTERNS
+    chosen = [name for name in listed if any(fnmatch(name, pattern) for pattern in wanted)]
     if any(name.endswith(".safetensors") for name in chosen):
         return chosen
     pickles = [name for name in listed if any(fnmatch(name, pattern) for pattern in PICKLES)]

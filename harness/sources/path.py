@@ -35,7 +35,8 @@ class PathSource(Source):
             return []
         if not path.is_dir():
             raise _missing(rest, path)
-        return usable((p.name for p in path.iterdir() if p.is_file()), f"path:{rest}")
+        names = (p.name for p in path.iterdir() if p.is_file())
+        return usable(names, f"path:{rest}", code=context.code)
 
 
 def _locate(rest: str, context: Context) -> Path:

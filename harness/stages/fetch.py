@@ -15,6 +15,7 @@ from harness.records.locks import locked
 from harness.sources import fetch_file, fetch_folder, remote_code_allowed
 from harness.sources.cache import sha256_of
 from harness.sources.derived import RECEIPT, reusable, sign
+from harness.sources.trust import names_code
 from harness.stages.job import Job
 from harness.suite import Model
 
@@ -40,13 +41,17 @@ def fetch_model(
     """The folder of a model's verified files, as they came; None for baselines.
 
     Every file's digest is checked again at each use: a damaged one is fetched again, and a folder
-    that holds other bytes than were fetched is made anew.
+    that holds other bytes than were fetched is made anew. Python files are fetched only where the
+    model's entry and ``trust_remote_code`` (the command line) both allow its code; `RequestError`
+    where one of them does not and the model needs it.
     """
+    code = remote_code_allowed(model, trust_remote_code)
     files = model_files(model, base)
     if not files:
         return None
     if "*" in files:
-        found = fetch_folder(files["*"][0].source, None, cache, base=base, progress=progress)
+        source = files["*"][0].source
+        found = fetch_folder(source, None, cache, base=base, progress=progress, code=code)
     else:
         found = {
             name: fetch_file(ref, cache, base=base, progress=progress)
@@ -72,7 +77,7 @@ def model_folder(job: Job) -> Path | None:
     """
     raw = fetch_model(job.model_entry, job.cache, job.base, trust_remote_code=job.trust_remote_code)
     architecture = job.model_entry.architecture
-    if raw is None or _is_neutral(raw, architecture):
+    if raw is None or _is_neutral(raw, architecture, code=job.runs_remote_code):
         return raw
     # Needs the framework that knows the foreign format; only a worker of it gets here first,
     # all others find the folder made.
@@ -110,8 +115,11 @@ def _holds(folder: Path, found: dict[str, Path]) -> bool:
     )
 
 
-def _is_neutral(folder: Path, architecture: str | None) -> bool:
+def _is_neutral(folder: Path, architecture: str | None, *, code: bool) -> bool:
+    """``code``: the checkpoint's own may run, so that its tokenizer is what that makes of it."""
     names = [p.name for p in folder.iterdir()]
+    if code and names_code(folder / "tokenizer_config.json"):
+        return False
     if any(name.endswith(_FOREIGN) for name in names):
         return False
     if architecture and "config.json" not in names:

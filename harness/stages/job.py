@@ -46,6 +46,11 @@ class Job:
         return Model.model_validate(self.model)
 
     @property
+    def runs_remote_code(self) -> bool:
+        """Whether code of the job's checkpoint runs: its suite and the command line both say so."""
+        return self.trust_remote_code and bool(self.spec["model"].get("trust_remote_code"))
+
+    @property
     def task_entry(self) -> TaskEntry:
         return TaskEntry.model_validate(self.task)
 

@@ -22,6 +22,7 @@ from harness.errors import RequestError
 from harness.sources import fetch_data
 from harness.sources.path import local_path
 from harness.stages.job import Job
+from harness.stages.positions import check_length
 from harness.suite import FileRef, TaskEntry
 from harness.tasks.base import Encoded, Examples, Pixels, Task, take_rows
 from harness.tasks.overlap import overlap
@@ -209,6 +210,8 @@ def _split(
 ) -> Split:
     examples = _drawn(entry_json, cache, base, name, size, seed)
     task = _task_data(entry_json, cache, base).task
+    if task.reads_tokens and model_folder is not None:
+        check_length(model_folder, json.loads(encoding)["max_length"])
     encoder = task.encoder(model_folder, json.loads(encoding), cache)
     return Split(examples, task.encode(examples, encoder), encoder)
 

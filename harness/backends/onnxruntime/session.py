@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.backends.base import Batch, Predictor
+from harness.devices import gpu_index, is_gpu
 from harness.errors import Unsupported
 
 #: ONNX Runtime's name of the execution provider for each of our devices.
@@ -27,8 +28,11 @@ class OnnxPredictor(Predictor):
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3  # errors; a provider that did not come up is one of ours
         provider = _provider(device)
+        numbered = {} if (index := gpu_index(device)) is None else {"device_id": index}
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=[provider])
+            self._session = onnxruntime.InferenceSession(
+                model, options, providers=[(provider, numbered)]
+            )
         except Exception as error:  # its exceptions share no public base class
             first = str(error).strip().splitlines()[0]
             raise Unsupported(f"ONNX Runtime cannot load {model.name}: {first}") from error
@@ -68,14 +72,12 @@ def bound_run(session: Any, feed: dict[str, np.ndarray], device: str) -> np.ndar
     """
     import onnxruntime
 
-    kind, _, index = device.partition(":")
+    kind, index = device.partition(":")[0], gpu_index(device) or 0
     binding = session.io_binding()
     for name, array in feed.items():
-        value = onnxruntime.OrtValue.ortvalue_from_numpy(
-            np.ascontiguousarray(array), kind, int(index or 0)
-        )
+        value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), kind, index)
         binding.bind_ortvalue_input(name, value)
-    binding.bind_output("logits", kind, int(index or 0))
+    binding.bind_output("logits", kind, index)
     session.run_with_iobinding(binding)
     binding.synchronize_outputs()
     logits: np.ndarray = binding.copy_outputs_to_cpu()[0]
@@ -86,7 +88,7 @@ def _provider(device: str) -> str:
     """The provider for a device; `Unsupported` where this build of ONNX Runtime lacks it."""
     import onnxruntime
 
-    provider = PROVIDERS.get(device)
+    provider = PROVIDERS.get("cuda" if is_gpu(device) else device)
     available = onnxruntime.get_available_providers()
     if provider is None or provider not in available:
         raise Unsupported(

@@ -95,6 +95,11 @@ def first(config: dict[str, Any], keys: tuple[str, ...], default: Any) -> Any:
 
 
 def _converter(config: dict[str, Any]) -> tuple[Any, str]:
+    if config.get("auto_map"):
+        raise Unsupported(
+            "the checkpoint computes by Python code of its own (`auto_map`), which is PyTorch's; "
+            "KerasHub has no such code"
+        )
     kind = config.get("model_type", "")
     if kind not in CONVERTERS:
         raise Unsupported(

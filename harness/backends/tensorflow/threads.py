@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from harness.devices import gpu_index
 from harness.errors import Unsupported
 
 
@@ -33,6 +34,8 @@ def set_up(device: str, threads: int) -> None:
         tf.config.set_visible_devices([], "GPU")
     elif not gpus:
         raise Unsupported("TensorFlow sees no GPU")
+    elif gpu_index(device):
+        raise Unsupported(f"TensorFlow computes on the first GPU here, not on {device}")
     tf.config.experimental.enable_op_determinism()
 
 

@@ -15,12 +15,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.backends.torch.remote_code import loading_options
 from harness.errors import RequestError, Unsupported
 from harness.records.files import whole_folder
+from harness.sources.trust import names_code, remote_code_runs
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+#: what stays with the weights: configuration, tokenizer, and code where that was fetched
+_BESIDE_WEIGHTS = (".json", ".txt", ".model", ".py")
+#: on which a tokenizer by code of its own must do what is written down of it
+_PROBES = ("Hello, World!", "a naïve café: 42%", "  two  spaces\tand a tab ", "東京 2020")
 #: how GGUF's byte-level BPE families cut text before merging, by ``tokenizer.ggml.pre``; the
 #: value says whether every digit stands alone. transformers' converter knows GPT-2's cut only,
 #: so a family that is not listed here would be tokenised wrongly and is refused.
@@ -48,7 +54,7 @@ def to_neutral(
             _convert_timm(folder, by_suffix, architecture, scratch)
         elif by_suffix.get(".safetensors"):
             for name in names:
-                if Path(name).suffix in (".json", ".txt", ".model", ".safetensors"):
+                if Path(name).suffix in (*_BESIDE_WEIGHTS, ".safetensors"):
                     _link(folder / name, scratch / Path(name).name)
             _ensure_tokenizer(scratch)
         elif by_suffix.get(".gguf"):
@@ -58,7 +64,7 @@ def to_neutral(
             _only_one(folder, pickles)
             _convert_pickle(folder / pickles[0], scratch / "model.safetensors")
             for name in names:
-                if Path(name).suffix in (".json", ".txt", ".model"):
+                if Path(name).suffix in _BESIDE_WEIGHTS:
                     _link(folder / name, scratch / Path(name).name)
             _ensure_tokenizer(scratch)
         else:
@@ -102,8 +108,11 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _ensure_tokenizer(folder: Path) -> None:
-    """Write tokenizer.json from older tokenizer files, where it is missing and text is read."""
-    if (folder / "tokenizer.json").is_file() or (folder / "embeddings.safetensors").is_file():
+    """Write tokenizer.json from older tokenizer files, where it is missing and text is read, or
+    from the checkpoint's own code, where that may run."""
+    target = folder / "tokenizer.json"
+    own = remote_code_runs() and names_code(folder / "tokenizer_config.json")
+    if (target.is_file() and not own) or (folder / "embeddings.safetensors").is_file():
         return
     config = folder / "config.json"
     if config.is_file() and "architecture" in json.loads(config.read_text()):
@@ -114,10 +123,12 @@ def _ensure_tokenizer(folder: Path) -> None:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-        tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+        tokenizer = AutoTokenizer.from_pretrained(folder, **loading_options(folder))
+        written = tokenizer.backend_tokenizer
+        if own and any(tokenizer(t)["input_ids"] != written.encode(t).ids for t in _PROBES):
+            raise ValueError("the checkpoint's own code does more than a tokenizer.json can say")
+        target.unlink(missing_ok=True)  # it may be a link to the file in the cache
+        written.save(str(target))
     except (OSError, ValueError, ImportError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise Unsupported(f"{folder}: no tokenizer.json, nor one to be made: {reason}") from None

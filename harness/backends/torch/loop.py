@@ -17,6 +17,7 @@ from harness.backends.torch.losses import LOSSES
 from harness.backends.torch.models import FittedModel, HeadedModel, build, save
 from harness.backends.torch.optimiser import adamw, clip, l1_norm, set_rates
 from harness.backends.torch.predictor import TorchPredictor
+from harness.backends.torch.remote_code import brings_code
 from harness.backends.torch.tensors import to_tensors
 from harness.backends.torch.threads import check_device, reproducible, use_threads
 from harness.errors import Unsupported
@@ -39,7 +40,7 @@ def train(request: FitRequest, progress: Progress) -> FitReport:
             dropout=request.settings.get("dropout"),
             attention=attention.register() if ours else "sdpa",
         )
-        if ours:
+        if ours and not brings_code(model):
             attention.install(model, dropout.install(model, request.seed))
             _pack(model, request)
         stepper = TorchStepper(model.to(request.device), request)
@@ -76,7 +77,7 @@ class TorchStepper(training.Stepper):
         """On a CPU, where updates show; not with L1, which pulls on unreached rows too."""
         if self.request.device != "cpu" or self.settings["l1"]:
             return None
-        if not isinstance(self.model, FittedModel):
+        if not isinstance(self.model, FittedModel) or brings_code(self.model):
             return None
         ids = self.request.train.inputs["input_ids"]
         assert isinstance(ids, Ragged)

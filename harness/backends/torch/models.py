@@ -24,8 +24,10 @@ from harness.backends.base import ArtifactInfo
 from harness.backends.dtype_trial import TOKENS
 from harness.backends.heads import HeadLayers, load_head, save_head
 from harness.backends.torch.packing import Packing
+from harness.backends.torch.remote_code import copy_code, loading_options, own_class
 from harness.backends.torch.zoo import hide_torchvision
 from harness.errors import RequestError, Unsupported
+from harness.sources.trust import remote_code_runs
 
 #: tokenizer files that travel with an artifact; only the first is required
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -309,8 +311,9 @@ def build_transformer(
         from transformers import AutoModel
 
         backbone = AutoModel.from_config(
-            config, attn_implementation=attention, dtype=torch.float32, **_no_pooler(config)
-        )
+            config, dtype=torch.float32, trust_remote_code=remote_code_runs(),
+            **_class_options(folder, config, attention),
+        )  # fmt: skip
     else:
         backbone = _pretrained(folder, config, attention)
     return FittedModel(backbone, info, _head_dropout(config))
@@ -324,6 +327,7 @@ def save(model: HeadedModel, info: ArtifactInfo, out: Path, folder: Path) -> Non
     for name in TOKENIZER_FILES:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, out / name)
+    copy_code(folder, out)
     (out / "harness.json").write_text(json.dumps(info.as_dict(), indent=2, sort_keys=True))
 
 
@@ -354,27 +358,37 @@ def quiet_transformers() -> None:
 
 
 def read_config(folder: Path) -> Any:
-    """A checkpoint's ``config.json`` as transformers reads it; no code of the folder is run."""
+    """A checkpoint's ``config.json`` as transformers reads it, by the folder's code if it may run.
+
+    Raises `RequestError` where it names code that may not.
+    """
     from transformers import AutoConfig
 
     quiet_transformers()
     if not (folder / "config.json").is_file():
         raise RequestError(f"{folder}: no config.json; a model folder needs it and its weights")
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, KeyError) as error:
+        config = AutoConfig.from_pretrained(folder, **loading_options(folder))
+    except (ValueError, KeyError, ImportError) as error:
         raise Unsupported(f"{folder / 'config.json'}: {str(error).splitlines()[0]}") from None
     config.use_cache = False  # no generation: keys and values of past tokens are dead weight
     return config
 
 
-def _no_pooler(config: Any) -> dict[str, bool]:
-    """BERT's pooler feeds next-sentence prediction only; leave it out where the class allows."""
+def _class_options(folder: Path, config: Any, attention: str | None) -> dict[str, Any]:
+    """What the model's class is told beyond its configuration.
+
+    BERT's pooler feeds next-sentence prediction only; leave it out where the class allows. A class
+    of the checkpoint's own knows its own attention best.
+    """
     from transformers import AutoModel
 
-    model_class: Any = AutoModel._model_mapping[type(config)]
-    allowed = "add_pooling_layer" in inspect.signature(model_class).parameters
-    return {"add_pooling_layer": False} if allowed else {}
+    own = own_class(folder, config, "AutoModel")
+    model_class: Any = own or AutoModel._model_mapping[type(config)]
+    options: dict[str, Any] = {} if own else {"attn_implementation": attention}
+    if "add_pooling_layer" in inspect.signature(model_class).parameters:
+        options["add_pooling_layer"] = False
+    return options
 
 
 def _pretrained(folder: Path, config: Any, attention: str | None) -> nn.Module:
@@ -385,14 +399,12 @@ def _pretrained(folder: Path, config: Any, attention: str | None) -> nn.Module:
         backbone, report = AutoModel.from_pretrained(
             folder,
             config=config,
-            attn_implementation=attention,
             dtype=torch.float32,
-            local_files_only=True,
             use_safetensors=True,
-            trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # told below, by name
-            **_no_pooler(config),
+            **loading_options(folder),
+            **_class_options(folder, config, attention),
         )
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise Unsupported(f"{folder}: cannot be loaded: {str(error).splitlines()[0]}") from None

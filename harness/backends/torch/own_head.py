@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from harness.backends.torch.remote_code import loading_options, own_class
 from harness.errors import Unsupported
 
 
@@ -17,10 +18,11 @@ def with_own_head(loader: Any, folder: Path, config: Any, head: str) -> Any:
     Every tensor of the head must be in the checkpoint (or tied to the embeddings): a new, random
     head would give numbers, too. Raises `Unsupported`, by the name ``head``, where one is missing.
     """
+    own_class(folder, config, loader.__name__)
     try:
         model, report = loader.from_pretrained(
-            folder, config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True,
-            trust_remote_code=False, output_loading_info=True,
+            folder, config=config, dtype=torch.float32, use_safetensors=True,
+            output_loading_info=True, **loading_options(folder),
         )  # fmt: skip
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise Unsupported(f"cannot be loaded: {str(error).splitlines()[0]}") from None

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from harness.devices import gpu_index, is_gpu
 from harness.errors import Unsupported
 
 #: Threads that run parts of one graph side by side: `torch.jit.fork` alone asks for that, which
@@ -30,8 +31,12 @@ def use_threads(threads: int) -> None:
 
 def check_device(device: str) -> None:
     """`Unsupported` where the device does not exist."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    if not is_gpu(device):
+        return
+    if not torch.cuda.is_available():
         raise Unsupported("no CUDA device is visible to PyTorch")
+    if (gpu_index(device) or 0) >= torch.cuda.device_count():
+        raise Unsupported(f"PyTorch sees {torch.cuda.device_count()} GPUs, and no {device}")
 
 
 @contextmanager

@@ -1,0 +1,69 @@
+"""Which GPU a fit gets, on machines of our own making."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import RequestError
+from harness.execute.base import Assignment
+from harness.execute.resources import Resources
+from harness.plan import Machine, Options, make_plan
+from harness.suite import load_suite
+from tests.conftest import MAJORITY_SUITE
+
+TWO_GPUS = Machine("host", gpu=True, cores=8)
+
+
+@pytest.fixture
+def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Assignment]:
+    """A fit on each device, on a machine whose CUDA shows GPUs 4 and 6."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.csv").write_text("text,label\n" + "good,1\nbad,0\n" * 10)
+    devices = ("cpu", "cuda", "cuda:0", "cuda:1", "cuda:7")
+    (tmp_path / "mine.yaml").write_text(
+        MAJORITY_SUITE + f"threads: 1\ndevices: [{', '.join(map(repr, devices))}]\n"
+    )
+    plan = make_plan(load_suite(str(tmp_path / "mine.yaml")), Options(), {}, TWO_GPUS)
+    return {fit.spec["device"]: Assignment.of(plan, fit) for fit in plan.fits}
+
+
+def test_a_numbered_gpu_is_held_and_named_by_the_fit_itself(on: dict[str, Assignment]) -> None:
+    resources = Resources.of(TWO_GPUS, ())
+    numbered = resources.take(on["cuda:1"], 0)
+    assert numbered is not None
+    # the process sees both, so that its cuda:1 is what the suite means by it
+    assert (numbered.gpu, numbered.held) == (None, "6")
+    assert resources.take(on["cuda:1"], 0) is None
+    other = resources.take(on["cuda"], 0)
+    assert other is not None and (other.gpu, other.held) == ("4", "4")
+    assert resources.take(on["cuda:0"], 0) is None
+    assert resources.take(on["cuda"], 0) is None
+    resources.give_back(other)
+    assert resources.take(on["cuda:0"], 0) is not None
+    resources.give_back(numbered)
+    assert resources.free_gpus == ["6"]
+
+
+def test_the_cpu_and_a_gpu_that_is_not_there_hold_none(on: dict[str, Assignment]) -> None:
+    resources = Resources.of(TWO_GPUS, ())
+    for device in ("cpu", "cuda:7"):
+        share = resources.take(on[device], 0)
+        assert share is not None and (share.gpu, share.held) == (None, None)
+    assert resources.free_gpus == ["4", "6"]
+
+
+def test_a_numbered_gpu_shares_the_cores_as_any_other(on: dict[str, Assignment]) -> None:
+    resources = Resources.of(TWO_GPUS, ())
+    resources.cores = 1
+    on["cuda:1"].fit.spec["threads"] = 8
+    assert resources.cores_of(on["cuda:1"]) == 1
+
+
+def test_a_gpu_that_devices_leaves_out_is_refused(on: dict[str, Assignment]) -> None:
+    resources = Resources.of(TWO_GPUS, ("cpu", "cuda:4"))
+    resources.check([on["cpu"], on["cuda"], on["cuda:0"]])
+    with pytest.raises(RequestError, match=r"--devices leaves out cuda:1.*needs; add"):
+        resources.check([on["cuda:1"]])
