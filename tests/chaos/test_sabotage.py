@@ -49,11 +49,14 @@ matrix:
 def run(folder: Path, text: str, *arguments: str) -> Answer:
     write_small(folder)
     (folder / "small.yaml").write_text(text)
+    return call(folder, "run", "small.yaml", *arguments)
+
+
+def call(folder: Path, *arguments: str) -> Answer:
+    """The command, with the plug-in installed."""
     sabotage_plugin.install(folder / "site")
     path = os.pathsep.join([str(folder / "site"), os.environ.get("PYTHONPATH", "")])
-    return call_harness(
-        "run", "small.yaml", *arguments, cwd=folder, cache=folder / "cache", PYTHONPATH=path
-    )
+    return call_harness(*arguments, cwd=folder, cache=folder / "cache", PYTHONPATH=path)
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +128,34 @@ def test_what_is_wrong_with_one_model_does_not_stop_the_others(tmp_path: Path) -
     assert found["wrong-setting"][1]["reason"] == "`l1` has no meaning here"
     assert found["lost-file"][1]["reason"] == "no such file: weights.bin"
     assert (tmp_path / "results" / "small" / "leaderboard.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("segfault", "ended by SIGSEGV"),
+        ("exits", "ended with exit status 0"),
+        ("hungry", "over its limit of 0.8 GB"),
+        ("hangs", "longer than 5 s"),
+        ("unexpected", "ZeroDivisionError: a header of no columns"),
+    ],
+)
+def test_a_data_file_that_breaks_its_reader_costs_a_message(
+    tmp_path: Path, word: str, reason: str
+) -> None:
+    write_small(tmp_path)
+    text = suite(("nan",)).replace("data: {", "data: {format: sabotage, ")
+    text = text.replace("fit_seconds: 30", f"other_seconds: {5 if word == 'hangs' else 60}")
+    (tmp_path / "small.yaml").write_text(text)
+    (tmp_path / "test.csv").write_text(word)
+    for command in ("run", "fetch"):
+        answer = call(tmp_path, command, "small.yaml")
+        assert answer.status == 2 and "Traceback" not in answer.err, answer.err
+        (message,) = (line for line in answer.err.splitlines() if not line.startswith("["))
+        assert message.startswith("harness: task 'toy': path:test.csv cannot be read: ")
+        assert reason in message
+    assert not [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    assert left_over(tmp_path / "cache") == []
 
 
 def test_processes_of_ours_are_offered_to_the_kernel_before_the_command() -> None:
