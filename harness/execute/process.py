@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.execute.environment import worker_environment
-from harness.execute.groups import Group
 from harness.execute.memory import group_bytes, system_kills
+from harness.process_groups import Group
 from harness.stages.job import Job
 
 #: lines of a stage's log that go into the record of its failure

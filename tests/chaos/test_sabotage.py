@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.execute.groups import Group
+from harness.process_groups import Group
 from harness.records.files import read_json
 from tests.chaos import sabotage_plugin
 from tests.chaos.small import left_over, statuses, write_small
