@@ -58,6 +58,13 @@ def read_sabotage(path: Path, origin: str) -> Table:
     return read_csv(path, origin)
 
 
+def _be_killed_once() -> None:
+    marker = Path(os.environ["HARNESS_CACHE"]) / "killed"
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _eat(progress: Callable[[int], None] = lambda number: None) -> None:
     """Ask for 30 GB, little by little."""
     held = []
@@ -71,7 +78,7 @@ class Saboteur(Backend):
     name: ClassVar[str] = "sabotage"
     kinds: ClassVar[tuple[str, ...]] = (
         "segfault", "exits", "hungry", "hangs", "nan", "no-export", "wrong-shape", "killed-once",
-        "wrong-setting", "lost-file", "hungry-launch", "crashing-launch",
+        "wrong-setting", "lost-file", "hungry-launch", "crashing-launch", "launch-killed-once",
     )  # fmt: skip
     libraries: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
@@ -100,10 +107,7 @@ class Saboteur(Backend):
         elif kind == "lost-file":
             raise Unavailable("no such file: weights.bin")
         elif kind == "killed-once":
-            marker = Path(os.environ["HARNESS_CACHE"]) / "killed"
-            if not marker.exists():
-                marker.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+            _be_killed_once()
         (request.out / "harness.json").write_text(
             json.dumps({"kind": kind, "outputs": request.info.outputs})
         )
@@ -144,6 +148,8 @@ class SabotageRuntime(Runtime):
                 raise MemoryError("no room")
             if facts["kind"] == "crashing-launch":
                 ctypes.string_at(0)
+            if facts["kind"] == "launch-killed-once":
+                _be_killed_once()
         return Constant(facts["outputs"] + (facts["kind"] == "wrong-shape"))
 
     def size_bytes(self, artifact: Path, exports: Path) -> int:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from harness.process_groups import Group
+from harness.records.digests import damage
 from harness.records.files import read_json
 from tests.chaos import sabotage_plugin
 from tests.chaos.small import left_over, statuses, write_small
@@ -189,3 +190,14 @@ def test_what_the_system_killed_is_tried_again_and_counted(tmp_path: Path) -> No
     facts = read_json(fit / "status.json") or {}
     assert facts["status"] == "ok" and facts["tries"] == 2
     assert "killed by the system" in facts["tried"][0]
+
+
+def test_a_launch_that_the_system_killed_is_tried_again_and_counted(tmp_path: Path) -> None:
+    quick = "launches: 1, min_samples: 8, max_samples: 8, max_seconds: 1, batch_sizes: [4]"
+    text = suite(("launch-killed-once",)).replace("launches: 0", f"{quick}, sweep_seconds: 0.05")
+    answer = run(tmp_path, text, "--only", "launch-killed-once")
+    assert answer.status == 0, answer.err
+    (measured,) = (tmp_path / "results").glob("small/runs/*/measurements/*")
+    facts = read_json(measured / "digests.json") or {}
+    assert facts["tries"] == 2 and "killed by the system" in facts["tried"][0]
+    assert damage(measured, "digests.json") is None
