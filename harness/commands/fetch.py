@@ -11,6 +11,7 @@ from harness.execute.preflight import DataReader
 from harness.execute.report import make_reporter
 from harness.printable import printable
 from harness.sources import default_cache
+from harness.sources.cache import in_use
 from harness.stages.fetch import fetch_facts, fetch_model
 from harness.stages.prepare import fetch_task
 from harness.suite import load_suite
@@ -27,9 +28,8 @@ def run(args: argparse.Namespace) -> int:
     loaded = load_suite(args.suite)
     cache = default_cache()
     base = loaded.path.resolve().parent
-    reporter = make_reporter()
     lines: list[dict[str, object]] = []
-    try:
+    with in_use(cache), closing(make_reporter()) as reporter:
         for model in loaded.suite.models:
             folder = fetch_model(
                 model, cache, base, trust_remote_code=args.trust_remote_code,
@@ -41,8 +41,6 @@ def run(args: argparse.Namespace) -> int:
             for task in loaded.suite.tasks:
                 fetch_task(task, cache, base, reporter.download)
                 lines.append({"task": task.id, **reader.read(task, draws={})})
-    finally:
-        reporter.close()
     if args.json:
         print(json.dumps(lines, indent=2))
         return 0
