@@ -20,6 +20,7 @@ from harness.execute.report import Reporter
 from harness.measure.host import available_cores
 from harness.plan import Fit, Plan
 from harness.sources.base import Unreachable
+from harness.sources.cache import disk_errors
 from harness.stages.fetch import fetch_model
 from harness.stages.job import Job
 from harness.stages.prepare import SPLITS, fetch_task
@@ -83,7 +84,10 @@ class DataReader:
             at_hand.append(source)
 
         try:
-            with Devices.of(self._cache).working("cpu"):
+            with (
+                disk_errors(f"task {task.id!r}", self._cache),
+                Devices.of(self._cache).working("cpu"),
+            ):
                 return self._worker.call("reading", job, note, log, self._bounds)
         except StageFailed as failure:
             if failure.is_request:
