@@ -62,7 +62,7 @@ def test_pip_ends_with_a_fetch_that_is_killed(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         (tmp_path / "mine.yaml").write_text(
             MAJORITY_SUITE.replace(
-                '"path:train.csv"', f'"pypi:tiny-data==1.0!train.csv", sha256: {"0" * 64}'
+                '"path:train.csv"', f'"pypi:tiny-data==1.0!train.csv", sha256: "{"0" * 64}"'
             )
         )
         index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
