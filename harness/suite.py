@@ -368,7 +368,10 @@ class Limits(_Strict):
     score_seconds: float = Field(3600.0, gt=0, description="one pass over the test split")
     time_seconds: float = Field(900.0, gt=0, description="one timing launch")
     other_seconds: float = Field(
-        3600.0, gt=0, description="each of: checking a checkpoint, `auto`, a reference, an export"
+        3600.0,
+        gt=0,
+        description="each of: reading a task's data, checking a checkpoint, `auto`, "
+        "a reference, an export",
     )
     memory_gb: float | None = Field(
         None, gt=0, description="of a stage and what it starts (PSS); default: 90% of the machine"

@@ -229,16 +229,18 @@ def check_suite(text: str, folder: Path) -> None:
 
 
 def _read_tasks(path: Path, folder: Path) -> None:
-    """What a run does with the suite before anything is fitted."""
+    """What a run has a worker do with the suite before anything is fitted."""
     from harness.commands.context import this_machine
-    from harness.execute.preflight import preflight
-    from harness.execute.report import PlainReporter
+    from harness.execute.preflight import largest_draws, reading_job
     from harness.plan import Options, make_plan
+    from harness.stages.reading import read
     from harness.suite import load_suite
 
     plan = make_plan(load_suite(str(path)), Options(), {}, this_machine())
     fits = [fit for fit in plan.fits if not fit.model.source and not fit.model.files]
-    preflight(plan, fits, folder / "cache", PlainReporter(io.StringIO()))
+    for task in {fit.task.id: fit.task for fit in fits}.values():
+        draws = largest_draws([fit for fit in fits if fit.task.id == task.id])
+        read(reading_job(task, folder / "cache", folder, draws), lambda *_: None)
 
 
 def check_data(name: str, content: bytes, options: dict[str, Any], folder: Path) -> None:

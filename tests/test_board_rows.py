@@ -18,7 +18,9 @@ from harness.boards.columns import COLUMNS
 from harness.boards.definition import Definition
 from harness.boards.rank import ranked
 from harness.errors import RequestError
+from harness.records.digests import seal
 from harness.records.files import read_json, write_json
+from harness.records.store import finish
 from harness.stats.bootstrap import wilson
 from tests.conftest import Harness
 from tests.records import write_results
@@ -249,6 +251,26 @@ def test_a_file_that_holds_something_else_costs_its_run_only(
     assert (a["status"], a["score"]) == ("partial 1/2", 0.98)
     assert "damaged" in a["reason"] and told in a["reason"]
     assert (b["status"], b["rank"]) == ("ok", 1)
+
+
+@pytest.mark.parametrize(
+    "file", ["runs/a-0/metrics.json", "runs/a-0/measurements/h-1/timing.json", "fits/a-0/fit.json"]
+)
+def test_a_figure_that_is_not_what_was_written_is_on_no_board(tmp_path: Path, file: str) -> None:
+    """Every file still holds what such a file holds: only the digests tell."""
+    folder = one_task(tmp_path, {"a": [wrong_at(50, 0)]})
+    run = folder / "runs/a-0"
+    write_json(folder / "fits/a-0/fit.json", {"seconds": 7.0})
+    write_json(run / "metrics.json", {"score": 0.98, "metrics": {"f1": 0.7}})
+    write_json(run / "measurements/h-1/timing.json", {"latency_p50_ms": 7.0})
+    for record in (folder / "fits/a-0", run):
+        finish(record, "ok")
+    seal(run / "measurements/h-1")
+    assert ranked(collect(folder))[0]["status"] == "ok"
+    path = folder / file
+    path.write_text(path.read_text().replace("7", "1"))
+    row = ranked(collect(folder))[0]
+    assert row["status"] == "damaged" and f"{path.name} is not what was written" in row["reason"]
 
 
 def test_predictions_that_hold_no_numbers_are_damage(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.commands.verify import check_cache
 from harness.plan import STAGE_VERSIONS
 from harness.sources.cache import store
 from harness.sources.derived import RECEIPT, reusable, sign
@@ -54,6 +55,19 @@ def test_a_download_that_came_again_replaces_the_damaged_link(tmp_path: Path) ->
     store(io.BytesIO(WEIGHTS), cache, None, "the second download")
     fetch_model(tiny, cache, tmp_path)
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+
+
+def test_verify_looks_at_what_was_made_of_other_files(tmp_path: Path) -> None:
+    folders = [tmp_path / "models" / "a-neutral", tmp_path / "fits" / "b" / "onnx"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "weights").write_bytes(WEIGHTS)
+        sign(folder / RECEIPT, MADE_BY)
+    assert list(check_cache(tmp_path)) == [(folder, None) for folder in folders]
+    for folder in folders:
+        flip(folder / "weights")
+    for folder, what in check_cache(tmp_path):
+        assert what == f"{folder.name}/weights is not what was written (its SHA-256 differs)"
 
 
 def test_a_receipt_holds_for_the_same_makers_and_bytes_only(tmp_path: Path) -> None:

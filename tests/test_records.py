@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import RequestError
 from harness.records.digests import damage
-from harness.records.files import read_json, whole_folder, write_bytes, write_json
+from harness.records.files import read_json, whole_folder, whole_path, write_bytes, write_json
 from harness.records.identity import canonical, digest
 from harness.records.resolved import dtypes, read_resolved, write_resolved
 from harness.records.store import Store, finish, is_done, status_of
@@ -76,6 +76,9 @@ def test_names_of_new_folders_are_on_disk_with_their_file(
         (scratch / "deep").mkdir()
         (scratch / "deep" / "file").write_text("x")
     assert scratch / "deep" in synced and scratch in synced
+    with whole_path(tmp_path / "a.safetensors") as beside:
+        beside.write_bytes(b"x")  # as a library does, which does not ask the disk
+    assert beside in synced and not beside.exists()
 
 
 @pytest.mark.parametrize("name", ["digest", "files"])

@@ -253,6 +253,18 @@ def test_splits_that_cannot_be_had_are_one_message(ask: Ask, path: str, message:
     assert isinstance(answer, dict) and message in answer["error"]
 
 
+def test_a_split_that_breaks_its_parser_is_one_message(ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "datasets.py").write_text("import ctypes\nctypes.string_at(0)\n")
+    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
+    source = "hf:datasets/acme/moods@main!train"
+    answer = ask(f"fetch_file(FileRef(source={source!r}), cache)", PYTHONPATH=path)
+    assert isinstance(answer, dict)
+    assert f"hf:datasets/acme/moods@{COMMIT}!train: cannot be read" in answer["error"]
+    assert "ended by SIGSEGV" in answer["error"]
+    assert not list((tmp_path / "cache" / "scratch").iterdir())
+
+
 @pytest.mark.parametrize("card", ["README.md", ".huggingface.yaml"])
 @pytest.mark.parametrize(
     "pattern",

@@ -9,6 +9,7 @@ import pytest
 
 from harness.execute.launches import is_current
 from harness.records.files import read_json, write_json
+from harness.records.locks import locked
 from tests.conftest import MAJORITY_SUITE, Harness
 from tests.test_measure_launch import majority
 
@@ -96,6 +97,18 @@ def test_recorded_launches_stand_beside_the_runs_own(
     assert row["launches"] == 3 and row["latency_p50_ms"] is not None
     again = harness("run", "mine.yaml")
     assert again.status == 0 and len(list((run / "measurements").iterdir())) == 3
+
+
+def test_a_run_that_another_process_works_on_is_not_recorded(
+    harness: Harness, recorded: tuple[Path, str]
+) -> None:
+    """Both would give their measurement the same number, and one would be lost."""
+    run, name = recorded
+    fit_id = (read_json(run / "spec.json") or {})["fit_id"]
+    with locked(run.parent.parent / ".locks" / f"{fit_id}.lock"):
+        done = harness("time", name, "--record")
+    assert done.status == 2 and f"another process works on run {name}" in done.err
+    assert len(list((run / "measurements").iterdir())) == 1
 
 
 def test_what_could_not_stand_beside_the_runs_own_launches_is_not_recorded(

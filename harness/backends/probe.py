@@ -7,7 +7,6 @@ A framework supplies the features; the head is the same for all: the optimum of 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from harness.backends.heads import HeadLayers
 from harness.backends.linear import ITERATIONS, fit_head
 from harness.backends.mlp import MlpTrainer, initial
 from harness.errors import Diverged, RequestError
+from harness.records.files import whole_path
 from harness.records.identity import digest
 from harness.tasks.base import Encoded, take_rows
 
@@ -267,7 +267,5 @@ def _installed(name: str) -> str | None:
 
 
 def _write(path: Path, rows: np.ndarray, notes: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({"rows": rows}, beside, metadata=notes)
-    os.replace(beside, path)
+    with whole_path(path) as beside:
+        save_file({"rows": rows}, beside, metadata=notes)

@@ -18,6 +18,7 @@ from harness.boards import model_facts, shapes
 from harness.boards.outcomes import Damaged, Outcomes, read_outcomes, stack
 from harness.boards.shapes import METRICS
 from harness.errors import RequestError
+from harness.records.digests import NO_DIGEST, damage
 from harness.records.files import SCHEMA_VERSION, read_json, refuse_newer
 from harness.records.store import EXPLAIN_FILE
 from harness.stats.launches import launch_interval
@@ -174,6 +175,7 @@ def _read_run(folder: Path, planned: Mapping[str, Any], fits: dict[str, _Fit]) -
         return Run(**known, status="damaged", reason=f"its fit: {fit.damage}")
     place = folder / "runs" / run_id
     try:
+        _check_digests(place)
         status = _read(shapes.Status, place / "status.json")
         if not status:
             if fit.status.get("status", "ok") != "ok":
@@ -190,6 +192,7 @@ def _read_run(folder: Path, planned: Mapping[str, Any], fits: dict[str, _Fit]) -
 
 def _read_fit(place: Path) -> _Fit:
     try:
+        _check_digests(place)
         return _Fit(
             _read(shapes.FitSpec, place / "spec.json"),
             _read(shapes.Status, place / "status.json"),
@@ -207,15 +210,24 @@ def _read_results(place: Path) -> dict[str, Any]:
         raise Damaged("metrics.json cannot be read")
     outcomes = read_outcomes(place / "predictions.parquet")
     _check_score(metrics, outcomes)
+    measured = sorted((place / "measurements").glob("*-*"))
+    for folder in measured:
+        _check_digests(folder, "digests.json")
     measurements = tuple(
-        (timing, _read(shapes.Host, measured / "host.json"))
-        for measured in sorted((place / "measurements").glob("*-*"))
-        if (timing := _read(shapes.Timing, measured / "timing.json"))
+        (timing, _read(shapes.Host, folder / "host.json"))
+        for folder in measured
+        if (timing := _read(shapes.Timing, folder / "timing.json"))
     )
     return {
         "metrics": metrics, "outcomes": outcomes, "measurements": measurements,
         "explained": _read(shapes.Explained, place / EXPLAIN_FILE),
     }  # fmt: skip
+
+
+def _check_digests(record: Path, last: str = "status.json") -> None:
+    """`Damaged` where a complete record is not what was written; older ones carry no digests."""
+    if (what := damage(record, last)) not in (None, NO_DIGEST):
+        raise Damaged(f"{record.name}: {what}")
 
 
 def _read(shape: type[shapes.Shape], path: Path) -> dict[str, Any]:

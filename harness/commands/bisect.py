@@ -20,6 +20,7 @@ from harness.compare.judge import Options, compare, join_rows
 from harness.compare.margins import margin_of, parse_margins
 from harness.compare.sides import Side, read_side
 from harness.errors import RequestError
+from harness.process_groups import program
 
 EXAMPLE = "harness bisect v1.0 HEAD smoke --only tfidf"
 
@@ -86,12 +87,11 @@ class _Work:
             command = [sys.executable, "-m", "harness.cli", "run", self.args.suite]
             command += ["--only", *self.args.only] if self.args.only else []
             command += [] if self.args.time else ["--launches", "0"]
-            done = subprocess.run(
-                [*command, "--results", str(self._results(commit))],
-                cwd=tree, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            if done.returncode not in (0, 1):
-                tail = done.stderr.strip().splitlines()[-1:]
+            command += ["--results", str(self._results(commit))]
+            with program(command, errors=subprocess.PIPE, folder=tree) as process:
+                _, errors = process.communicate()
+            if process.returncode not in (0, 1):
+                tail = errors.decode(errors="replace").strip().splitlines()[-1:]
                 raise RequestError(f"at {commit[:10]} the suite does not run: {' '.join(tail)}")
         return read_side(commit[:10], self._results(commit))
 

@@ -37,6 +37,7 @@ from harness.records.files import write_json
 from harness.records.resolved import dtypes, read_resolved
 from harness.records.store import Store, status_of
 from harness.sources import default_cache
+from harness.sources.cache import in_use
 from harness.stages.fetch import fetch_model
 from harness.suite import load_suite
 
@@ -174,7 +175,7 @@ def choose_on_data(args: argparse.Namespace) -> int:
     reporter = make_reporter()
     place = Place(store, default_cache(), this_machine())
     try:
-        with disk_told(place):
+        with disk_told(place), in_use(place.cache):
             plan = make_plan(own.loaded, Options(), {}, place.machine)
             preflight(plan, plan.fits, place.cache, reporter)
             begun = time.monotonic()  # downloads do not count

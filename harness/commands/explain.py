@@ -22,6 +22,7 @@ from harness.records.files import read_json
 from harness.records.locks import acquire
 from harness.records.store import EXPLAIN_FILE
 from harness.sources import default_cache
+from harness.sources.cache import in_use
 from harness.stages.explain import check_explainable
 from harness.stages.fit import fit_is_cached
 from harness.stages.job import Job
@@ -52,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     if lock is None:
         raise RequestError(f"another process works on fit {job.fit_id}; wait until it is done")
     try:
-        facts = _call(job)
+        with in_use(job.cache):
+            facts = _call(job)
     finally:
         os.close(lock)
     if args.json:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import closing
 
 from harness.commands.arguments import add_suite, add_trust
+from harness.execute.preflight import DataReader
 from harness.execute.report import make_reporter
 from harness.printable import printable
 from harness.sources import default_cache
+from harness.sources.cache import in_use
 from harness.stages.fetch import fetch_facts, fetch_model
-from harness.stages.prepare import read_task
+from harness.stages.prepare import fetch_task
 from harness.suite import load_suite
 
 EXAMPLE = "harness fetch nlp"
@@ -25,9 +28,8 @@ def run(args: argparse.Namespace) -> int:
     loaded = load_suite(args.suite)
     cache = default_cache()
     base = loaded.path.resolve().parent
-    reporter = make_reporter()
     lines: list[dict[str, object]] = []
-    try:
+    with in_use(cache), closing(make_reporter()) as reporter:
         for model in loaded.suite.models:
             folder = fetch_model(
                 model, cache, base, trust_remote_code=args.trust_remote_code,
@@ -35,12 +37,10 @@ def run(args: argparse.Namespace) -> int:
             )  # fmt: skip
             if folder is not None:
                 lines.append({"model": model.id, "folder": str(folder)} | fetch_facts(folder))
-        for task in loaded.suite.tasks:
-            data = read_task(task, cache, base, reporter.download)
-            counts = {name: len(examples) for name, examples in data.splits.items()}
-            lines.append({"task": task.id, **counts})
-    finally:
-        reporter.close()
+        with closing(DataReader(loaded, cache)) as reader:
+            for task in loaded.suite.tasks:
+                fetch_task(task, cache, base, reporter.download)
+                lines.append({"task": task.id, **reader.read(task, draws={})})
     if args.json:
         print(json.dumps(lines, indent=2))
         return 0

@@ -2,7 +2,7 @@
 
 Needed is what a fit in some plan of the results folder is made of, or will be: its artifact, its
 model's files, its data. Where a plan cannot be read, nobody knows what it needs, and nothing is
-removed. Records never are. A fit that another process works on is left alone.
+removed. Records never are. While another process works with the cache, nothing is removed either.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from harness.records.files import read_json
 from harness.records.identity import digest
 from harness.records.locks import acquire
 from harness.sources import default_cache
+from harness.sources.cache import users_lock
 
 EXAMPLE = "harness gc --yes"
 
@@ -38,7 +39,6 @@ class Rubbish:
     path: Path
     why: str
     bytes: int
-    lock: Path | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,18 +53,19 @@ def run(args: argparse.Namespace) -> int:
             "name one with --results DIR"
         )
     cache = default_cache()
-    needed = needs(args.results)
-    found = sorted(rubbish(cache, args.results, needed), key=lambda item: str(item.path))
+    with _alone(cache) if args.yes else nullcontext():  # what is needed must not change meanwhile
+        needed = needs(args.results)
+        found = sorted(rubbish(cache, args.results, needed), key=lambda item: str(item.path))
+        if args.yes:
+            _remove(found)
     total = sum(item.bytes for item in found) / 1e6
-    removed = [item for item in found if _remove(item)] if args.yes else []
     if args.json:
         facts = {
             "cache": str(cache),
             "removed": bool(args.yes),
             "mb": total,
             "items": [
-                {"path": str(item.path), "why": item.why, "mb": item.bytes / 1e6}
-                for item in (removed if args.yes else found)
+                {"path": str(item.path), "why": item.why, "mb": item.bytes / 1e6} for item in found
             ],
         }
         print(json.dumps(facts, indent=2))
@@ -74,8 +75,7 @@ def run(args: argparse.Namespace) -> int:
     if not found:
         print(f"nothing in {cache} that the plans under {args.results} do not need")
     elif args.yes:
-        freed = sum(item.bytes for item in removed) / 1e6
-        print(f"removed {len(removed)} of {len(found)} from {cache}, {freed:.1f} MB")
+        print(f"removed {len(found)} from {cache}, {total:.1f} MB")
     else:
         print(
             f"{len(found)} items, {total:.1f} MB, that the plans under {args.results} do not need; "
@@ -135,12 +135,10 @@ def rubbish(cache: Path, results: Path, needed: Needs) -> Iterator[Rubbish]:
     """Everything that can go; nothing is touched."""
     for folder in (cache / "fits").glob("[0-9a-f]*"):
         if folder.name not in needed.fits:
-            lock = cache / "locks" / f"{folder.name}.lock"
-            yield Rubbish(folder, "a fit that no plan asks for", _size(folder), lock)
+            yield Rubbish(folder, "a fit that no plan asks for", _size(folder))
     for folder in (cache / "models").glob("[0-9a-f]*"):
         if needed.models is not None and folder.name.split("-")[0] not in needed.models:
-            lock = cache / "locks" / f"model-{folder.name}.lock"
-            yield Rubbish(folder, "a model that no plan asks for", _size(folder), lock)
+            yield Rubbish(folder, "a model that no plan asks for", _size(folder))
     for file in (cache / "files").glob("[0-9a-f]*"):
         if needed.files is not None and file.name not in needed.files:
             yield Rubbish(file, "a download that no plan asks for", _size(file))
@@ -152,6 +150,9 @@ def rubbish(cache: Path, results: Path, needed: Needs) -> Iterator[Rubbish]:
     for path in (
         *(cache / "fits").rglob(".*.*"),
         *(cache / "models").glob(".*.*"),
+        *(cache / "features").glob(".*.*"),
+        *(cache / "images").glob(".*.*"),
+        *(cache / "references").glob(".*.*"),
         *(cache / "files").glob(".partial-*"),
         *results.glob("*/fits/*/.*.*"),
         *results.glob("*/runs/*/.*.*"),
@@ -163,22 +164,26 @@ def rubbish(cache: Path, results: Path, needed: Needs) -> Iterator[Rubbish]:
             yield Rubbish(path, "half a download; its process was killed", _size(path))
 
 
-def _remove(item: Rubbish) -> bool:
-    """False where another process works on it."""
-    held = acquire(item.lock, wait=False) if item.lock else -1
+@contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """While nobody else reads or fills the cache; `RequestError` where another process does."""
+    held = acquire(users_lock(cache), wait=False)
     if held is None:
-        return False
+        raise RequestError(
+            f"another process works with {cache}, so nothing was removed; run this when it is done"
+        )
     try:
+        yield
+    finally:
+        os.close(held)
+
+
+def _remove(found: Sequence[Rubbish]) -> None:
+    for item in found:
         if item.path.is_dir():
             shutil.rmtree(item.path)
         else:
             item.path.unlink(missing_ok=True)
-        if item.lock:
-            item.lock.unlink(missing_ok=True)
-    finally:
-        if held >= 0:
-            os.close(held)
-    return True
 
 
 def _size(path: Path) -> int:

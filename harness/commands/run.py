@@ -19,6 +19,7 @@ from harness.execute.report import make_reporter
 from harness.printable import printable
 from harness.records.store import Store
 from harness.sources import default_cache
+from harness.sources.cache import in_use
 from harness.track.base import Tracker, TrackingFailed, entries, make_tracker
 
 EXAMPLE = "harness run nlp --only minilm"
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         place = Place(store, cache, this_machine(), args.retry)
         options = ExecutorOptions(args.jobs, args.devices, args.address, args.store)
         kind = registry.executors.get(args.executor, "--executor")
-        with disk_told(place), kind(place, reporter, options) as executor:
+        with disk_told(place), in_use(cache), kind(place, reporter, options) as executor:
             set_damaged_aside(plan, place, reporter)
             if todo := unfinished(plan, place):
                 preflight(plan, todo, cache, reporter)

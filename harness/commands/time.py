@@ -6,15 +6,19 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import registry
 from harness.commands.arguments import add_results, add_trust, positive, positive_number
+from harness.commands.context import this_machine
 from harness.commands.show import find_run
 from harness.errors import RequestError
+from harness.execute.base import Place
+from harness.execute.claims import claim
 from harness.execute.devices import Devices, device_name
 from harness.execute.launches import launch, next_measurement, specification, usual_bounds
 from harness.execute.memory import limit_bytes
@@ -25,6 +29,7 @@ from harness.records.digests import seal
 from harness.records.files import read_json
 from harness.records.store import Store
 from harness.sources import default_cache
+from harness.sources.cache import in_use
 from harness.stages.job import timing_inputs
 from harness.suite import Limits, Timing
 
@@ -90,12 +95,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     args.scenario = list(dict.fromkeys(args.scenario or DEFAULT_SCENARIOS))
-    with tempfile.TemporaryDirectory(prefix="harness-time-") as folder:
+    with tempfile.TemporaryDirectory(prefix="harness-time-") as folder, in_use(default_cache()):
         scratch = Path(folder)
         target = _target(args, scratch)
         if args.record:
             _check_record(args, target)
-        timings = _launches(args, target, scratch)
+        with _alone(target) if args.record else nullcontext():
+            timings = _launches(args, target, scratch)
     if args.json:
         print(json.dumps(_answer(target, args, timings), indent=2, ensure_ascii=False))
     else:
@@ -117,6 +123,22 @@ def _check_record(args: argparse.Namespace, target: Target) -> None:
             "--record keeps launches as the run's own, and those hold "
             f"{' and '.join(DEFAULT_SCENARIOS)}; add --scenario {' --scenario '.join(missing)}"
         )
+
+
+@contextmanager
+def _alone(target: Target) -> Iterator[None]:
+    """While nobody else works on a run; `RequestError` where somebody does: both would number their
+    measurements alike."""
+    assert target.store is not None
+    store, run_id = target.store
+    place = Place(store, default_cache(), this_machine())
+    held = claim(place, target.artifact.parent.name)
+    if held is None:
+        raise RequestError(f"another process works on run {run_id}; wait until it is done")
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def _target(args: argparse.Namespace, scratch: Path) -> Target:

@@ -29,6 +29,7 @@ from harness.plan import Fit, Plan, make_plan, training_sizes
 from harness.records.files import write_json
 from harness.records.store import Store, status_of
 from harness.sources import default_cache
+from harness.sources.cache import in_use
 from harness.suite import Entry
 
 EXAMPLE = "harness tune nlp --only minilm"
@@ -52,8 +53,10 @@ def run(args: argparse.Namespace) -> int:
     reporter = make_reporter()
     trials: list[dict[str, Any]] = []
     try:
-        with closing(Walker(Place(store, default_cache(), this_machine()), reporter)) as walker:
-            preflight(plan, plan.fits, default_cache(), reporter)
+        cache = default_cache()
+        walker = Walker(Place(store, cache, this_machine()), reporter)
+        with in_use(cache), closing(walker):
+            preflight(plan, plan.fits, cache, reporter)
             for entry in _entries(plan, tune.space):
                 for settings in draw_trials(tune.space[entry.recipe], tune.trials, tune.seed):
                     resolved = args.results / "resolved.json"

@@ -15,6 +15,7 @@ from harness.records.resolved import RESOLVED_FILE, resolved_damage
 from harness.records.store import EXPLAIN_FILE
 from harness.sources import default_cache
 from harness.sources.cache import sha256_of
+from harness.sources.derived import RECEIPT
 
 EXAMPLE = "harness verify"
 
@@ -79,21 +80,27 @@ def check_records(results: Path) -> Iterator[tuple[Path, str | None]]:
 
 
 def check_cache(cache: Path) -> Iterator[tuple[Path, str | None]]:
-    """Each downloaded file against its name, each artifact against its facts."""
+    """Each download against its name, each artifact against its facts, what was made of other files
+    (conversions, exports) against its receipt."""
     for path in sorted((cache / "files").glob("[0-9a-f]*")):
         yield path, _file_damage(path, path.name, "it")
     for folder in sorted((cache / "fits").glob("*")):
         facts = read_json(folder / "fit.json")
         if facts is None:
             continue  # cut off; the next run begins it anew
-        yield folder, _artifact_damage(folder / "artifact", facts.get("artifact_files"))
+        yield folder, _files_damage(folder / "artifact", facts.get("artifact_files"))
+    for kind in ("models/*", "keras/*", "fits/*/onnx"):
+        for receipt in sorted(cache.glob(f"{kind}/{RECEIPT}")):
+            made = read_json(receipt) or {}
+            yield receipt.parent, _files_damage(receipt.parent, made.get("files"))
 
 
-def _artifact_damage(artifact: Path, wanted: dict[str, str] | None) -> str | None:
+def _files_damage(folder: Path, wanted: dict[str, str] | None) -> str | None:
+    """What is wrong with the files of a folder, whose digests are ``wanted``."""
     if wanted is None:
         return NO_DIGEST
     for name, sha256 in wanted.items():
-        if what := _file_damage(artifact / name, sha256, f"artifact/{name}"):
+        if what := _file_damage(folder / name, sha256, f"{folder.name}/{name}"):
             return what
     return None
 

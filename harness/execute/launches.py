@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from harness.execute.environment import thread_environment
-from harness.execute.groups import Group
 from harness.execute.memory import group_bytes, limit_bytes, resident_bytes, system_kills
 from harness.execute.process import (
     WATCH_SECONDS,
@@ -28,6 +27,7 @@ from harness.execute.process import (
 from harness.execute.worker import says_out_of_memory
 from harness.measure.launch import DEFAULT_SCENARIOS, TIMING_VERSION, UNSUPPORTED
 from harness.measure.waiting import wait
+from harness.process_groups import Group
 from harness.records.files import read_json, write_json
 from harness.records.store import Store
 from harness.stages.job import Job

@@ -9,15 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.execute.environment import worker_environment
-from harness.execute.groups import Group
 from harness.execute.memory import group_bytes, system_kills
+from harness.process_groups import Group
 from harness.stages.job import Job
 
 #: lines of a stage's log that go into the record of its failure
@@ -232,7 +232,7 @@ def died(who: str, stage: str, code: int, system_killed: bool, tail: list[str]) 
 
     ``system_killed``: the kernel killed for want of memory meanwhile.
     """
-    last = f": {tail[-1]}" if tail else ""
+    last = f": {said}" if (said := _last_word(tail)) else ""
     if code == -signal.SIGKILL:
         why = " for want of memory" if system_killed else ""
         return StageFailed(
@@ -247,6 +247,13 @@ def died(who: str, stage: str, code: int, system_killed: bool, tail: list[str]) 
     else:
         text = f"the {who} process ended with exit status {code} during {stage}{last}"
     return StageFailed("failed", text[:500], log_tail=tail)
+
+
+def _last_word(tail: Sequence[str]) -> str:
+    """The last line of a log that is not Python's own account of where it crashed."""
+    heads = [i for i, line in enumerate(tail) if line.startswith("Fatal Python error")]
+    said = [line for line in tail[: heads[0] if heads else None] if line.strip()]
+    return said[-1] if said else ""
 
 
 def log_tail(log: Path, begin: int = 0) -> list[str]:

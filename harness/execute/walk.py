@@ -250,7 +250,7 @@ class Walker:
         except StageFailed as failure:
             self._fail(target, failure, "time", fit, run, outcome)
             return
-        seal(target)
+        seal(target, **self._tried_facts())
         self.reporter.stage_done("time", fit, time.monotonic() - start, facts, run)
 
     def _finish(self, record: Path, start: float, memory: int) -> None:

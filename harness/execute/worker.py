@@ -22,6 +22,7 @@ from typing import Any, TextIO
 PROGRESS_EVERY = 0.2
 #: what each stage is: a function of a job and a progress callback
 STAGES = {
+    "reading": "harness.stages.reading:read",
     "check": "harness.stages.resolve:check",
     "resolve": "harness.stages.resolve:resolve",
     "reference": "harness.stages.reference:reference",

@@ -46,9 +46,9 @@ def swears_truly(facts: dict[str, Any]) -> bool:
     return facts.get("digest", _MISSING) in (_MISSING, _own(content))
 
 
-def seal(folder: Path, last: str = "digests.json") -> None:
-    """Write ``last``, which carries nothing but digests."""
-    write_json(folder / last, sealed(folder, {}, last))
+def seal(folder: Path, last: str = "digests.json", **facts: Any) -> None:
+    """Write ``last``, which carries digests, and ``facts`` of how its files came about."""
+    write_json(folder / last, sealed(folder, facts, last))
 
 
 def damage(folder: Path, last: str = "status.json") -> str | None:

@@ -27,18 +27,26 @@ def write_bytes(path: Path, data: bytes) -> None:
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write piece by piece, which takes its place when the block ends well."""
+    with whole_path(path) as beside, open(beside, "wb") as file:
+        yield file
+
+
+@contextmanager
+def whole_path(path: Path) -> Iterator[Path]:
+    """`whole_file` for libraries that open what they write: the file to be filled in the block."""
     make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    beside = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
+        yield beside
+        with open(beside, "rb") as file:  # where the library has put another in its place
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp makes private files; records are to be shared
-        os.replace(name, path)
+        os.chmod(beside, 0o644)  # mkstemp makes private files; records are to be shared
+        os.replace(beside, path)
         sync_folder(path.parent)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
 
 

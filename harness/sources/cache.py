@@ -6,6 +6,7 @@
     wheels/             wheels as downloaded; may be deleted at any time
     resolved/<key>      what a moving name (a branch of the hub) last meant; small JSON
     scratch/            work in progress, removed when it ends
+    locks/              `in_use`, and those of fits, models and devices
 
 Files appear by rename, so that concurrent processes at worst do the same download twice.
 """
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from harness.errors import RequestError
+from harness.records.locks import acquire
 
 _CHUNK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -49,6 +51,25 @@ def default_cache() -> Path:
         return Path(named).expanduser()
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "pretrained-harness"
+
+
+@contextmanager
+def in_use(cache: Path) -> Iterator[None]:
+    """While something reads what the cache holds: `harness gc` removes nothing meanwhile."""
+    try:
+        held = acquire(users_lock(cache), shared=True)
+    except OSError:  # not ours to write, nor to remove from
+        held = None
+    try:
+        yield
+    finally:
+        if held is not None:
+            os.close(held)
+
+
+def users_lock(cache: Path) -> Path:
+    """What all users of a cache share, and who removes from it has alone."""
+    return cache / "locks" / "in-use.lock"
 
 
 def sha256_of(path: Path) -> str:

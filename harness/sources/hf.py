@@ -121,7 +121,7 @@ class HubSource(Source):
                 return path
         with scratch(context.cache) as temporary, disk_errors(key, context.cache):
             if ref.is_split:
-                from harness.sources.hf_splits import download_split
+                from harness.sources.hf_splits import download_split  # it imports this module
 
                 downloaded = download_split(ref, temporary, context)
             else:

@@ -1,29 +1,82 @@
 """A split of a hub data set as one Parquet file, read by `datasets` itself.
 
-Kept apart from `harness.sources.hf` because importing `datasets` takes seconds. The raw files
-stay in the hub's own cache (``HF_HOME``), where `datasets` puts them; ours holds the result.
+In a process of its own, which a file that breaks a parser may take along, and where importing
+`datasets`, which takes seconds, delays nobody else. The raw files stay in the hub's own cache
+(``HF_HOME``), where `datasets` puts them; ours holds the result.
 """
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.errors import RequestError
-from harness.sources.base import Context, Unavailable
-
-if TYPE_CHECKING:
-    from harness.sources.hf import HubRef
+from harness.process_groups import program
+from harness.sources.base import Context, Unavailable, Unreachable
+from harness.sources.cache import disk_errors
+from harness.sources.hf import (
+    HubRef,
+    check_endpoint,
+    download,
+    hub_errors,
+    is_network,
+    repository,
+    unreachable,
+)
 
 #: where a data set says which of its files make which split
 CARDS = ("README.md", ".huggingface.yaml")
 #: Builders that only parse plain files. Others unpack archives, decode media or read pickles.
 BUILDERS = ("parquet", "csv", "json", "text")
+#: what the process may say went wrong, by name
+_ERRORS = {kind.__name__: kind for kind in (RequestError, Unavailable, Unreachable)}
 
 
 def download_split(ref: HubRef, folder: Path, context: Context) -> Path:
+    """``[CONFIG/]SPLIT`` of a data set as Parquet in ``folder``; class names stay in its schema.
+
+    `RequestError` as `_download_split` raises it, and where a file ends the process.
+    """
+    context.report(0, 0, f"hf:{ref}")
+    order = json.dumps({"ref": asdict(ref), "folder": str(folder), "cache": str(context.cache)})
+    with program([sys.executable, "-P", "-m", __name__, order], errors=subprocess.PIPE) as process:
+        out, errors = process.communicate()
+    if process.returncode:
+        raise RequestError(f"hf:{ref}: cannot be read: {_ended(process.returncode, errors)}")
+    answer = json.loads(out.splitlines()[-1])
+    if "error" in answer:
+        raise _ERRORS[answer["error"]](answer["reason"])
+    return Path(answer["path"])
+
+
+def _ended(status: int, errors: bytes) -> str:
+    if status < 0:
+        return f"`datasets` was ended by {signal.Signals(-status).name}"
+    lines = errors.decode(errors="replace").strip().splitlines()
+    return f"`datasets` failed: {lines[-1] if lines else f'exit status {status}'}"
+
+
+def main(order: str) -> None:
+    """What `download_split` starts: the last line that it prints is the answer, in JSON."""
+    asked = json.loads(order)
+    ref, folder = HubRef(**asked["ref"]), Path(asked["folder"])
+    try:
+        with disk_errors(f"hf:{ref}", folder):
+            path = _download_split(ref, folder, Context(Path(asked["cache"]), Path()))
+    except RequestError as error:
+        kind = next(kind for kind in reversed(_ERRORS.values()) if isinstance(error, kind))
+        print(json.dumps({"error": kind.__name__, "reason": str(error)}))
+    else:
+        print(json.dumps({"path": str(path)}))
+
+
+def _download_split(ref: HubRef, folder: Path, context: Context) -> Path:
     """``[CONFIG/]SPLIT`` of a data set as Parquet in ``folder``; class names stay in its schema.
 
     `RequestError` when the data set needs another builder than those of `BUILDERS`, or code, or
@@ -32,11 +85,8 @@ def download_split(ref: HubRef, folder: Path, context: Context) -> Path:
     import datasets
     from datasets.exceptions import DatasetNotFoundError
 
-    from harness.sources.hf import check_endpoint, hub_errors, is_network, unreachable
-
     config, _, split = ref.path.rpartition("/")
     origin = f"hf:{ref}"
-    context.report(0, 0, origin)
     check_endpoint(ref)
     try:
         with hub_errors(ref):
@@ -50,15 +100,10 @@ def download_split(ref: HubRef, folder: Path, context: Context) -> Path:
                     f"{origin}: is read by the builder {kind!r}; allowed are "
                     f"{', '.join(BUILDERS)}. Name a file of it instead"
                 )
-            bars = datasets.are_progress_bars_disabled()
             datasets.disable_progress_bars()
-            try:
-                builder.download_and_prepare()
-                path = folder / "split.parquet"
-                builder.as_dataset(split=split).to_parquet(str(path))
-            finally:
-                if not bars:
-                    datasets.enable_progress_bars()
+            builder.download_and_prepare()
+            path = folder / "split.parquet"
+            builder.as_dataset(split=split).to_parquet(str(path))
     except DatasetNotFoundError as error:
         if is_network(error):
             raise unreachable(ref) from error
@@ -80,8 +125,6 @@ def _refuse_foreign_files(ref: HubRef, folder: Path, context: Context) -> None:
 
     `datasets` looks such patterns up, on the disk or over the network, before it judges them.
     """
-    from harness.sources.hf import download, repository
-
     there = {sibling.rfilename for sibling in repository(ref).siblings or ()}
     for name in sorted(there.intersection(CARDS)):
         card = download(replace(ref, path=name), folder, context)
@@ -128,3 +171,7 @@ def _is_foreign(pattern: str) -> bool:
         or pattern.startswith(("/", "~"))
         or ".." in PurePosixPath(pattern).parts
     )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

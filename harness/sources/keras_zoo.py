@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harness.errors import RequestError
+from harness.process_groups import program
 from harness.records.files import whole_folder
 from harness.sources.base import Context, Source, Unavailable
 from harness.sources.cache import check, disk_errors
@@ -70,19 +71,20 @@ class KerasSource(Source):
             )
         context.report(0, 0, origin)
         with disk_errors(origin, folder), whole_folder(folder) as scratch:
-            done = subprocess.run(
+            with program(
                 [sys.executable, "-P", "-m", HELPER, name, str(scratch)],
-                env=os.environ | {"KERAS_HOME": str(context.cache / "keras" / "downloads")},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-            )
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            if done.returncode == _WRONG:
+                environment=os.environ | {"KERAS_HOME": str(context.cache / "keras" / "downloads")},
+                errors=subprocess.PIPE,
+            ) as process:
+                _, errors = process.communicate()
+            status = process.returncode
+            lines = errors.decode(errors="replace").strip().splitlines()
+            reason = lines[-1] if lines else "no reason given"
+            if status == _WRONG:
                 raise RequestError(f"{origin}: {reason}")
-            if done.returncode == _UNAVAILABLE:
+            if status == _UNAVAILABLE:
                 raise Unavailable(f"{origin}: cannot be had: {reason}")
-            if done.returncode:
-                raise RequestError(f"{origin}: Keras failed (status {done.returncode}): {reason}")
+            if status:
+                raise RequestError(f"{origin}: Keras failed (status {status}): {reason}")
             sign(scratch / RECEIPT, made_by)
         return folder

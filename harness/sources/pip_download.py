@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harness.errors import RequestError
+from harness.process_groups import program
 from harness.sources.base import Context, Unavailable, Unreachable
 from harness.sources.cache import disk_full
 
@@ -81,28 +81,16 @@ def _pip(
     ]
     # pip's own temporary files go where ours go: one disk to run full, one folder to clean
     environment = os.environ | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
     lines: list[str] = []
-    try:
+    with program(command, environment=environment) as process:
         assert process.stdout is not None
-        for line in process.stdout:
+        for raw in process.stdout:
+            line = raw.decode(errors="replace")
             if found := _PROGRESS.fullmatch(line.strip()):
                 context.report(float(found["done"]), float(found["total"]), origin)
             else:
                 lines.append(line)
         return process.wait(), "".join(lines)
-    finally:
-        if process.poll() is None:  # interrupted
-            process.kill()
-            process.wait()
 
 
 def _raw_progress() -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from harness.tasks.base import Encoded, Examples, Pixels, Task, take_rows
 from harness.tasks.overlap import overlap
 
 SplitName = Literal["train", "validation", "test"]
+SPLITS = get_args(SplitName)
 
 #: shares of train that are held out where a task has no such file and no budget for one
 HELD_OUT = {"test": 0.2, "validation": 0.1}
@@ -68,21 +69,34 @@ def _task_data(entry_json: str, cache: Path, base: Path) -> TaskData:
     return read_task(entry, cache, base)
 
 
-def read_task(
+def fetch_task(
     entry: TaskEntry, cache: Path, base: Path, progress: Callable[..., None] | None = None
+) -> None:
+    """Fetch the files of a task, so that `read_task` finds them in the cache."""
+    for name in data_splits(entry):
+        fetch_data(getattr(entry.data, name), cache, base=base, progress=progress)
+
+
+def read_task(
+    entry: TaskEntry, cache: Path, base: Path, reading: Callable[[str], None] | None = None
 ) -> TaskData:
-    """Fetch, parse and check all splits of a task; `RequestError` on anything wrong in them."""
+    """Fetch, parse and check all splits of a task; `RequestError` on anything wrong in them.
+
+    ``reading`` is called with each source before it is parsed.
+    """
     from harness.data.read import read_table
 
     kind = registry.tasks.get(entry.type)
     reader = kind(entry.options)
     splits: dict[str, Examples] = {}
     origins: dict[str, str] = {}
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         ref = getattr(entry.data, split)
         if ref is None:
             continue
-        path = fetch_data(ref, cache, base=base, progress=progress)
+        path = fetch_data(ref, cache, base=base)
+        if reading:
+            reading(ref.source)
         origin = ref.source.removeprefix("path:")
         options = {k: _of_split(v, split) for k, v in entry.data.options.items()}
         table = read_table(path, entry.data.format, options, origin)
@@ -128,8 +142,7 @@ def seen_from(entry: TaskEntry, base: Path, folder: Path) -> TaskEntry:
 
 def data_splits(entry: TaskEntry) -> list[str]:
     """Splits that have a source of their own; a missing one is held out of train."""
-    names = ("train", "validation", "test")
-    return [name for name in names if getattr(entry.data, name) is not None]
+    return [name for name in SPLITS if getattr(entry.data, name) is not None]
 
 
 def _slices(entry: TaskEntry, table: Any, examples: int, origin: str) -> dict[str, list[str]]:

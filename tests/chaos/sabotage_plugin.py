@@ -9,12 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from harness.backends.base import Backend, FitReport, FitRequest, Predictor, Progress, Runtime
+from harness.data.formats.delimited import read_csv
+from harness.data.table import Table
 from harness.errors import RequestError
 from harness.sources.base import Unavailable
 
@@ -24,23 +27,58 @@ sabotage = sabotage_plugin:Saboteur
 
 [harness.runtimes]
 sabotage = sabotage_plugin:SabotageRuntime
+
+[harness.formats]
+sabotage = sabotage_plugin:read_sabotage
 """
 
 
 def install(site: Path) -> None:
     """Make a folder for PYTHONPATH that holds this module as an installed distribution."""
     info = site / "sabotage_plugin-1.0.dist-info"
-    info.mkdir(parents=True)
+    info.mkdir(parents=True, exist_ok=True)
     (site / "sabotage_plugin.py").write_text(Path(__file__).read_text())
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sabotage-plugin\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(ENTRY_POINTS)
+
+
+def read_sabotage(path: Path, origin: str) -> Table:
+    """A CSV file's table, unless the file holds one word, at which its reader breaks."""
+    word = path.read_text().strip()
+    if word == "segfault":
+        ctypes.string_at(0)
+    elif word == "exits":
+        os._exit(0)
+    elif word == "hungry":
+        _eat()
+    elif word == "hangs":
+        time.sleep(600)
+    elif word == "unexpected":
+        raise ZeroDivisionError("a header of no columns")
+    return read_csv(path, origin)
+
+
+def _be_killed_once() -> None:
+    marker = Path(os.environ["HARNESS_CACHE"]) / "killed"
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _eat(progress: Callable[[int], None] = lambda number: None) -> None:
+    """Ask for 30 GB, little by little."""
+    held = []
+    for number in range(300):
+        held.append(np.ones(100_000_000 // 8))
+        progress(number)
+        time.sleep(0.05)
 
 
 class Saboteur(Backend):
     name: ClassVar[str] = "sabotage"
     kinds: ClassVar[tuple[str, ...]] = (
         "segfault", "exits", "hungry", "hangs", "nan", "no-export", "wrong-shape", "killed-once",
-        "wrong-setting", "lost-file", "hungry-launch", "crashing-launch",
+        "wrong-setting", "lost-file", "hungry-launch", "crashing-launch", "launch-killed-once",
     )  # fmt: skip
     libraries: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
@@ -55,11 +93,7 @@ class Saboteur(Backend):
         elif kind == "exits":
             os._exit(0)
         elif kind == "hungry":
-            held = []
-            for number in range(300):
-                held.append(np.ones(100_000_000 // 8))  # 30 GB in all
-                progress("fit", number, 300, "")  # as a training does, all the time
-                time.sleep(0.05)
+            _eat(lambda number: progress("fit", number, 300, ""))  # as a training, all the time
         elif kind == "hangs":
             subprocess.Popen(["sleep", "600"])
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -73,10 +107,7 @@ class Saboteur(Backend):
         elif kind == "lost-file":
             raise Unavailable("no such file: weights.bin")
         elif kind == "killed-once":
-            marker = Path(os.environ["HARNESS_CACHE"]) / "killed"
-            if not marker.exists():
-                marker.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+            _be_killed_once()
         (request.out / "harness.json").write_text(
             json.dumps({"kind": kind, "outputs": request.info.outputs})
         )
@@ -117,6 +148,8 @@ class SabotageRuntime(Runtime):
                 raise MemoryError("no room")
             if facts["kind"] == "crashing-launch":
                 ctypes.string_at(0)
+            if facts["kind"] == "launch-killed-once":
+                _be_killed_once()
         return Constant(facts["outputs"] + (facts["kind"] == "wrong-shape"))
 
     def size_bytes(self, artifact: Path, exports: Path) -> int:

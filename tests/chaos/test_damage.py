@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from harness.execute.report import PlainReporter
 from harness.plan import Options, make_plan
 from harness.records.digests import damage
 from harness.records.files import write_json
-from harness.records.locks import locked
+from harness.records.locks import acquire, locked
 from harness.records.store import Store
+from harness.sources.cache import in_use, users_lock
 from harness.suite import load_suite
 from tests.chaos.small import damaged, start, truth, write_small
 from tests.conftest import Answer, call_harness
@@ -182,9 +184,11 @@ def test_two_suites_that_share_a_fit_compute_it_once(copy: Path) -> None:
     assert answer.err.count("taken from the cache") == 4
 
 
-def test_jobs_change_no_result(calm: Path, tmp_path: Path) -> None:
+@pytest.mark.alone  # else it has one core, on which one fit runs at a time
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_jobs_change_no_result(calm: Path, tmp_path: Path, jobs: str) -> None:
     write_small(tmp_path)
-    answer = run(tmp_path, "--jobs", "1")
+    answer = run(tmp_path, "--jobs", jobs)
     assert answer.status == 0, answer.err
     assert truth(tmp_path / "results") == truth(calm / "results")
 
@@ -275,7 +279,7 @@ def test_gc_removes_what_no_plan_needs_and_says_it_first(copy: Path) -> None:
     assert "nothing was removed: say --yes" in said.out
     assert sorted(cache.rglob("*")) == before
     done = call_harness("gc", "--yes", cwd=copy, cache=cache)
-    assert done.status == 0 and "removed 1 of 1" in done.out
+    assert done.status == 0 and "removed 1 from" in done.out
     assert len(list((cache / "fits").iterdir())) == 4
     answer = run(copy)
     assert answer.status == 0 and "0 runs made, 4 were there already" in answer.out
@@ -309,13 +313,50 @@ def test_gc_keeps_what_a_planned_fit_will_need(copy: Path) -> None:
         (cache / "files" / name).write_text("a download")
         (cache / "models" / name[:16]).mkdir(parents=True)
     done = call_harness("gc", "--yes", cwd=copy, cache=cache)
-    assert done.status == 0 and "removed 2 of 2" in done.out
+    assert done.status == 0 and "removed 2 from" in done.out
     assert [path.name for path in (cache / "files").iterdir()] == [named]
     assert [path.name for path in (cache / "models").iterdir()] == [named[:16]]
     del facts["needs"]  # a plan older than these: what is not known is kept
     plan.write_text(json.dumps(facts))
     done = call_harness("gc", "--yes", cwd=copy, cache=cache)
     assert done.status == 0 and "nothing in" in done.out
+
+
+def test_gc_removes_nothing_while_another_process_works_with_the_cache(copy: Path) -> None:
+    """Of another results folder, say, whose plans this one does not see."""
+    cache = copy / "cache"
+    (cache / "files").mkdir(exist_ok=True)
+    (cache / "files" / ("b" * 64)).write_text("a download")
+    with in_use(cache):
+        answer = call_harness("gc", "--yes", cwd=copy, cache=cache)
+        assert answer.status == 2 and "nothing was removed" in answer.err
+        assert (cache / "files" / ("b" * 64)).exists()
+    done = call_harness("gc", "--yes", cwd=copy, cache=cache)
+    assert done.status == 0 and not (cache / "files" / ("b" * 64)).exists()
+
+
+def test_a_run_works_with_its_cache(copy: Path) -> None:
+    shutil.rmtree(copy / "results")
+    process = start(copy, dict(os.environ) | {"HARNESS_CACHE": str(copy / "cache")})
+    while (held := acquire(users_lock(copy / "cache"), wait=False)) is not None:
+        os.close(held)
+        assert process.poll() is None, "it ended without"
+        time.sleep(0.01)
+    process.communicate()
+    assert process.returncode == 0
+
+
+def test_gc_removes_half_made_files_once_they_are_old(copy: Path) -> None:
+    names = ("features/.a.safetensors.7", "images/.a.npy.7", "references/.a.npz.7")
+    for name in names:
+        path = copy / "cache" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    assert "nothing in" in call_harness("gc", cwd=copy, cache=copy / "cache").out
+    for name in names:
+        os.utime(copy / "cache" / name, (0, 0))
+    done = call_harness("gc", "--yes", cwd=copy, cache=copy / "cache")
+    assert done.status == 0 and "removed 3 from" in done.out
 
 
 def test_gc_without_results_removes_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.execute.groups import Group
+from harness.process_groups import Group
+from harness.records.digests import damage
 from harness.records.files import read_json
 from tests.chaos import sabotage_plugin
 from tests.chaos.small import left_over, statuses, write_small
@@ -49,11 +50,14 @@ matrix:
 def run(folder: Path, text: str, *arguments: str) -> Answer:
     write_small(folder)
     (folder / "small.yaml").write_text(text)
+    return call(folder, "run", "small.yaml", *arguments)
+
+
+def call(folder: Path, *arguments: str) -> Answer:
+    """The command, with the plug-in installed."""
     sabotage_plugin.install(folder / "site")
     path = os.pathsep.join([str(folder / "site"), os.environ.get("PYTHONPATH", "")])
-    return call_harness(
-        "run", "small.yaml", *arguments, cwd=folder, cache=folder / "cache", PYTHONPATH=path
-    )
+    return call_harness(*arguments, cwd=folder, cache=folder / "cache", PYTHONPATH=path)
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +131,34 @@ def test_what_is_wrong_with_one_model_does_not_stop_the_others(tmp_path: Path) -
     assert (tmp_path / "results" / "small" / "leaderboard.md").exists()
 
 
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("segfault", "ended by SIGSEGV"),
+        ("exits", "ended with exit status 0"),
+        ("hungry", "over its limit of 0.8 GB"),
+        ("hangs", "longer than 5 s"),
+        ("unexpected", "ZeroDivisionError: a header of no columns"),
+    ],
+)
+def test_a_data_file_that_breaks_its_reader_costs_a_message(
+    tmp_path: Path, word: str, reason: str
+) -> None:
+    write_small(tmp_path)
+    text = suite(("nan",)).replace("data: {", "data: {format: sabotage, ")
+    text = text.replace("fit_seconds: 30", f"other_seconds: {5 if word == 'hangs' else 60}")
+    (tmp_path / "small.yaml").write_text(text)
+    (tmp_path / "test.csv").write_text(word)
+    for command in ("run", "fetch"):
+        answer = call(tmp_path, command, "small.yaml")
+        assert answer.status == 2 and "Traceback" not in answer.err, answer.err
+        (message,) = (line for line in answer.err.splitlines() if not line.startswith("["))
+        assert message.startswith("harness: task 'toy': path:test.csv cannot be read: ")
+        assert reason in message
+    assert not [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    assert left_over(tmp_path / "cache") == []
+
+
 def test_processes_of_ours_are_offered_to_the_kernel_before_the_command() -> None:
     group = Group(["sleep", "60"], environment=os.environ, log=subprocess.DEVNULL)
     try:
@@ -158,3 +190,14 @@ def test_what_the_system_killed_is_tried_again_and_counted(tmp_path: Path) -> No
     facts = read_json(fit / "status.json") or {}
     assert facts["status"] == "ok" and facts["tries"] == 2
     assert "killed by the system" in facts["tried"][0]
+
+
+def test_a_launch_that_the_system_killed_is_tried_again_and_counted(tmp_path: Path) -> None:
+    quick = "launches: 1, min_samples: 8, max_samples: 8, max_seconds: 1, batch_sizes: [4]"
+    text = suite(("launch-killed-once",)).replace("launches: 0", f"{quick}, sweep_seconds: 0.05")
+    answer = run(tmp_path, text, "--only", "launch-killed-once")
+    assert answer.status == 0, answer.err
+    (measured,) = (tmp_path / "results").glob("small/runs/*/measurements/*")
+    facts = read_json(measured / "digests.json") or {}
+    assert facts["tries"] == 2 and "killed by the system" in facts["tried"][0]
+    assert damage(measured, "digests.json") is None

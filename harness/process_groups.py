@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,10 @@ _GUARD = "trap '' INT TERM HUP; read -r line; kill -9 0"
 
 
 class Group:
-    """One process, its descendants and their guard; ``folder``: where it works, if not here."""
+    """One process, its descendants and their guard; ``folder``: where it works, if not here.
+
+    ``log`` and ``errors``: where standard output and error go, as `subprocess.Popen` takes them.
+    """
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class Group:
         *,
         environment: Mapping[str, str],
         log: Any,
+        errors: Any = subprocess.STDOUT,
         stdin: Any = subprocess.DEVNULL,
         pass_fds: Sequence[int] = (),
         folder: Path | None = None,
@@ -57,7 +61,7 @@ class Group:
                 list(command),
                 stdin=stdin,
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                stderr=errors,
                 pass_fds=pass_fds,
                 env=dict(environment),
                 cwd=folder,
@@ -103,3 +107,30 @@ class Group:
         with suppress(OSError):
             os.close(self._lifeline)
             self._lifeline = -1
+
+
+@contextmanager
+def program(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    errors: int = subprocess.STDOUT,
+    folder: Path | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Another program, its output on a pipe; neither the end of the block nor ours is outlived.
+
+    ``environment``: by default this process's; ``errors``: ``subprocess.PIPE`` for a pipe of their
+    own.
+    """
+    group = Group(
+        command,
+        environment=os.environ if environment is None else environment,
+        log=subprocess.PIPE,
+        errors=errors,
+        folder=folder,
+    )
+    with group.process:  # closes the pipes
+        try:
+            yield group.process
+        finally:
+            group.end()
