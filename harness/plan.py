@@ -27,6 +27,7 @@ from harness.selection import select
 from harness.sources import default_cache, member, resolve
 from harness.sources.path import local_path
 from harness.suite import Entry, FileRef, LoadedSuite, Model, Settings, Suite, TaskEntry
+from harness.tasks.evaluate_adapter import metric_script
 
 #: Raised when the meaning of a stage's output changes; part of every identity below it, or of what
 #: the cache reuses it by (`convert`, `reference`: no record holds their outputs).
@@ -429,7 +430,8 @@ def _run_templates(
                     "file": spec["task"]["data"]["test"],
                     "size": spec["task"]["budget"]["test"],
                     "metrics": list(task.metrics),
-                    # only where asked for: runs without slices keep their ids
+                    # only where asked for: runs without keep their ids
+                    **_metric_scripts(task, loaded),
                     **({"slices": list(task.slices)} if task.slices else {}),
                 },
                 "versions": {
@@ -444,6 +446,14 @@ def _run_templates(
         run_spec, run_id = known[key]
         templates.append(_RunTemplate(row, digest(row), run_spec, run_id, launches))
     return templates
+
+
+def _metric_scripts(task: TaskEntry, loaded: LoadedSuite) -> dict[str, dict[str, str]]:
+    """SHA-256 of each local script among a task's metrics; {} where there is none."""
+    where = loaded.where("tasks", loaded.suite.tasks.index(task), "metrics")
+    scripts = {name: metric_script(name, loaded.path.parent, where) for name in task.metrics}
+    found = {name: _file_digest(script) for name, script in scripts.items() if script}
+    return {"metric_scripts": found} if found else {}
 
 
 def model_spec(model: Model, base: Path) -> dict[str, Any]:

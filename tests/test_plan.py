@@ -65,6 +65,24 @@ def test_changing_one_recipe_changes_that_models_fit_only(folder: Path) -> None:
     assert before["majority"].runs[0].run_id == after["majority"].runs[0].run_id
 
 
+def test_a_local_metric_is_known_by_what_its_script_says(folder: Path) -> None:
+    text = SUITE.replace("    budget:", "    metrics: [mine.py, accuracy]\n    budget:")
+    with pytest.raises(RequestError, match=r"mine.yaml:12: no metric script '.*mine\.py'"):
+        planned(folder, text)
+    script = folder / "mine.py"
+    script.write_text("# one\n")
+    first = fits(planned(folder, text))["tfidf"]
+    script.write_text("# two\n")
+    second = fits(planned(folder, text))["tfidf"]
+    assert first.fit_id == second.fit_id
+    assert first.runs[0].run_id != second.runs[0].run_id
+    assert first.runs[0].row_id == second.runs[0].row_id
+    of_the_hub = fits(
+        planned(folder, SUITE.replace("    budget:", "    metrics: [accuracy]\n    budget:"))
+    )
+    assert "metric_scripts" not in of_the_hub["tfidf"].runs[0].spec["test"]
+
+
 def test_row_ids_outlive_a_change_of_recipe(folder: Path) -> None:
     before, after = fits(planned(folder)), fits(planned(folder, SUITE.replace("C: 2.0", "C: 3.0")))
     assert before["tfidf"].runs[0].row_id == after["tfidf"].runs[0].row_id
@@ -92,13 +110,12 @@ def test_baselines_take_one_seed(folder: Path) -> None:
 
 
 TWO_BY_TWO = SUITE.replace(
-    "settings:\n",
+    "threads: 1\n",
     """\
   - {id: other, type: text-classification,
      data: {train: {source: "path:train.csv"}, test: {source: "path:test.csv"}}}
-settings:
+threads: 1
 """,
-    1,
 ).replace("[majority], tasks: [toy]", "[majority], tasks: [toy, other]")
 
 

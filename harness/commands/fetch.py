@@ -6,6 +6,7 @@ import argparse
 import json
 
 from harness.commands.arguments import add_suite
+from harness.execute.metrics import check_metrics
 from harness.execute.report import make_reporter
 from harness.printable import printable
 from harness.sources import default_cache
@@ -25,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     loaded = load_suite(args.suite)
     cache = default_cache()
     base = loaded.path.resolve().parent
+    check_metrics(loaded, {task.id for task in loaded.suite.tasks}, trusted=args.trust_remote_code)
     reporter = make_reporter()
     lines: list[dict[str, object]] = []
     try:
