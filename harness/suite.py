@@ -102,7 +102,9 @@ class Model(_Strict):
     sha256: Sha256 | dict[MemberName, Sha256] | None = Field(
         None, description="of the single file, or of each file of the folder that is used"
     )
-    mirrors: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = Field(
+        (), description="other sources of the same bytes; they need `sha256`"
+    )
     files: dict[MemberName, FileRef] = Field(
         default_factory=dict, description="file name in the model folder to its source"
     )
@@ -123,6 +125,13 @@ class Model(_Strict):
     def _sources(self) -> Model:
         if self.source and self.files:
             raise ValueError("give either `source` or `files`, not both")
+        if self.mirrors and self.files:
+            raise ValueError("`mirrors` belong to `source`; give each of `files` its own")
+        if self.mirrors and not self.sha256:
+            raise ValueError(
+                "`mirrors` need `sha256`: without digests nothing tells whether they hold the same "
+                "bytes (print them with `harness digest SOURCE`)"
+            )
         if self.source and self.source.startswith("pypi:") and not self.sha256:
             raise ValueError(
                 "a `pypi:` source needs `sha256`: the digest of each file that is used "

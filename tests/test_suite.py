@@ -76,6 +76,23 @@ def test_a_pypi_model_without_digest_is_refused(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("source: 'hf:acme/tiny@main', mirrors: ['hf:acme/copy@main']", "`mirrors` need `sha256`"),
+        (
+            "files: {a.json: {source: 'path:a.json'}}, mirrors: ['path:b']",
+            "`mirrors` belong to `source`",
+        ),
+    ],
+)
+def test_mirrors_of_a_model_that_would_not_be_tried_are_refused(
+    tmp_path: Path, model: str, said: str
+) -> None:
+    text = GOOD.replace("tasks:\n", f"  - {{id: m, {model}}}\ntasks:\n", 1)
+    assert complaint(tmp_path, text).startswith(f"mine.yaml:4: models.1: {said}")
+
+
 def test_a_pypi_data_file_without_digest_is_refused(tmp_path: Path) -> None:
     message = complaint(tmp_path, GOOD.replace("path:test.csv", "pypi:a==1!test.csv"))
     assert message.startswith("mine.yaml:7: tasks.0.data: test: a `pypi:` source needs `sha256`")
