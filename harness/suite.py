@@ -23,6 +23,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from harness.errors import RequestError
+from harness.probe_settings import refuse_ignored
 from harness.yaml_file import read_yaml
 
 #: what `margins` may name: groups of metrics, and metrics
@@ -496,6 +497,7 @@ def load_suite(name: str) -> LoadedSuite:
         raise RequestError(_explain(error, path, lines)) from None
     loaded = LoadedSuite(suite=suite, path=path, lines=lines)
     _check_references(loaded)
+    refuse_ignored(loaded)
     return loaded
 
 
