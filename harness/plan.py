@@ -23,9 +23,11 @@ from harness import registry
 from harness.data.formats.image_folder import hidden
 from harness.errors import RequestError
 from harness.records.identity import OpenDigest, digest
+from harness.selection import select
 from harness.sources import default_cache, member, resolve
 from harness.sources.path import local_path
-from harness.suite import Entry, FileRef, LoadedSuite, Model, Settings, TaskEntry
+from harness.suite import Entry, FileRef, LoadedSuite, Model, Settings, Suite, TaskEntry
+from harness.tasks.evaluate_adapter import metric_script
 
 #: Raised when the meaning of a stage's output changes; part of every identity below it, or of what
 #: the cache reuses it by (`convert`, `reference`: no record holds their outputs).
@@ -41,7 +43,7 @@ class Options:
 
     full: bool = False
     seeds: tuple[int, ...] = ()
-    only: tuple[str, ...] = ()  # model, task or recipe names; empty: everything
+    only: tuple[str, ...] = ()  # what `harness.selection` selects by; empty: everything
     trust_remote_code: bool = False
 
 
@@ -130,6 +132,7 @@ def make_plan(
     for i, task in enumerate(suite.tasks):
         registry.tasks.get(task.type, loaded.where("tasks", i, "type"))
     _refuse_endless(loaded, options)
+    selection = select(options.only, _names(suite), str(loaded.path))
     curves = _with_curves(loaded, options)
     fits: dict[tuple[str, str, str], Fit] = {}
     rows: dict[tuple[Any, ...], tuple[Fit, str]] = {}
@@ -139,7 +142,7 @@ def make_plan(
         where = loaded.where("matrix", i)
         run_parts: _RunParts = {}
         baseline = entry.recipe == "baseline"
-        for framework in entry.frameworks or (("sklearn",) if baseline else ("torch",)):
+        for framework in frameworks_of(entry):
             backend = registry.backends.get(framework, where)
             for model_id in entry.models:
                 model = models[model_id]
@@ -149,7 +152,9 @@ def make_plan(
                         f"({model_id}); it knows {', '.join(backend.kinds)}"
                     )
                 for task_id in entry.tasks:
-                    if not _wanted(options, model_id, task_id, entry.recipe):
+                    if not selection.wants(
+                        model=model_id, task=task_id, recipe=entry.recipe, framework=framework
+                    ):
                         continue
                     seeds = options.seeds or entry.seeds or suite.seeds
                     if baseline and not entry.seeds:
@@ -193,8 +198,27 @@ def make_plan(
                             for template in templates:
                                 template.add_to(known, timed)
     if not fits:
-        raise RequestError(f"{loaded.path}: nothing to run with --only {' '.join(options.only)}")
+        raise RequestError(
+            f"{loaded.path}: nothing to run with --only {' '.join(options.only)}: the matrix has "
+            "these names, but not together"
+        )
     return Plan(loaded, options, list(fits.values()))
+
+
+def frameworks_of(entry: Entry) -> tuple[str, ...]:
+    """What trains an entry's models."""
+    return entry.frameworks or (("sklearn",) if entry.recipe == "baseline" else ("torch",))
+
+
+def _names(suite: Suite) -> dict[str, set[str]]:
+    """What the matrix names, by kind."""
+    matrix = suite.matrix
+    return {
+        "model": {name for entry in matrix for name in entry.models},
+        "task": {name for entry in matrix for name in entry.tasks},
+        "recipe": {entry.recipe for entry in matrix},
+        "framework": {name for entry in matrix for name in frameworks_of(entry)},
+    }
 
 
 #: more than any cluster works off; each costs memory and a folder
@@ -262,10 +286,6 @@ def _refuse_two_of_a_row(
             f"{where}: {fit.model.id} {spec['recipe']} on {fit.task.id} stands at {first} already, "
             "with other settings; give one of them a model or task id of its own"
         )
-
-
-def _wanted(options: Options, *names: str) -> bool:
-    return not options.only or any(name in options.only for name in names)
 
 
 def _device(asked: str, gpu: bool) -> str:
@@ -410,7 +430,8 @@ def _run_templates(
                     "file": spec["task"]["data"]["test"],
                     "size": spec["task"]["budget"]["test"],
                     "metrics": list(task.metrics),
-                    # only where asked for: runs without slices keep their ids
+                    # only where asked for: runs without keep their ids
+                    **_metric_scripts(task, loaded),
                     **({"slices": list(task.slices)} if task.slices else {}),
                 },
                 "versions": {
@@ -425,6 +446,14 @@ def _run_templates(
         run_spec, run_id = known[key]
         templates.append(_RunTemplate(row, digest(row), run_spec, run_id, launches))
     return templates
+
+
+def _metric_scripts(task: TaskEntry, loaded: LoadedSuite) -> dict[str, dict[str, str]]:
+    """SHA-256 of each local script among a task's metrics; {} where there is none."""
+    where = loaded.where("tasks", loaded.suite.tasks.index(task), "metrics")
+    scripts = {name: metric_script(name, loaded.path.parent, where) for name in task.metrics}
+    found = {name: _file_digest(script) for name, script in scripts.items() if script}
+    return {"metric_scripts": found} if found else {}
 
 
 def model_spec(model: Model, base: Path) -> dict[str, Any]:

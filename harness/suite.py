@@ -24,6 +24,7 @@ from pydantic_core import CoreSchema
 
 from harness import devices
 from harness.errors import RequestError
+from harness.probe_settings import refuse_ignored
 from harness.yaml_file import read_yaml
 
 #: what `margins` may name: groups of metrics, and metrics
@@ -109,7 +110,9 @@ class Model(_Strict):
     sha256: Sha256 | dict[MemberName, Sha256] | None = Field(
         None, description="of the single file, or of each file of the folder that is used"
     )
-    mirrors: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = Field(
+        (), description="other sources of the same bytes; they need `sha256`"
+    )
     files: dict[MemberName, FileRef] = Field(
         default_factory=dict, description="file name in the model folder to its source"
     )
@@ -130,6 +133,13 @@ class Model(_Strict):
     def _sources(self) -> Model:
         if self.source and self.files:
             raise ValueError("give either `source` or `files`, not both")
+        if self.mirrors and self.files:
+            raise ValueError("`mirrors` belong to `source`; give each of `files` its own")
+        if self.mirrors and not self.sha256:
+            raise ValueError(
+                "`mirrors` need `sha256`: without digests nothing tells whether they hold the same "
+                "bytes (print them with `harness digest SOURCE`)"
+            )
         if self.source and self.source.startswith("pypi:") and not self.sha256:
             raise ValueError(
                 "a `pypi:` source needs `sha256`: the digest of each file that is used "
@@ -497,6 +507,7 @@ def load_suite(name: str) -> LoadedSuite:
         raise RequestError(_explain(error, path, lines)) from None
     loaded = LoadedSuite(suite=suite, path=path, lines=lines)
     _check_references(loaded)
+    refuse_ignored(loaded)
     return loaded
 
 

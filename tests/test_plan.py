@@ -65,6 +65,24 @@ def test_changing_one_recipe_changes_that_models_fit_only(folder: Path) -> None:
     assert before["majority"].runs[0].run_id == after["majority"].runs[0].run_id
 
 
+def test_a_local_metric_is_known_by_what_its_script_says(folder: Path) -> None:
+    text = SUITE.replace("    budget:", "    metrics: [mine.py, accuracy]\n    budget:")
+    with pytest.raises(RequestError, match=r"mine.yaml:12: no metric script '.*mine\.py'"):
+        planned(folder, text)
+    script = folder / "mine.py"
+    script.write_text("# one\n")
+    first = fits(planned(folder, text))["tfidf"]
+    script.write_text("# two\n")
+    second = fits(planned(folder, text))["tfidf"]
+    assert first.fit_id == second.fit_id
+    assert first.runs[0].run_id != second.runs[0].run_id
+    assert first.runs[0].row_id == second.runs[0].row_id
+    of_the_hub = fits(
+        planned(folder, SUITE.replace("    budget:", "    metrics: [accuracy]\n    budget:"))
+    )
+    assert "metric_scripts" not in of_the_hub["tfidf"].runs[0].spec["test"]
+
+
 def test_row_ids_outlive_a_change_of_recipe(folder: Path) -> None:
     before, after = fits(planned(folder)), fits(planned(folder, SUITE.replace("C: 2.0", "C: 3.0")))
     assert before["tfidf"].runs[0].row_id == after["tfidf"].runs[0].row_id
@@ -91,10 +109,47 @@ def test_baselines_take_one_seed(folder: Path) -> None:
     assert len(planned(folder, seeds=(1, 2, 3)).fits) == 2
 
 
-def test_only_selects_by_name_and_refuses_to_do_nothing(folder: Path) -> None:
-    assert list(fits(planned(folder, only=("majority",)))) == ["majority"]
-    with pytest.raises(RequestError, match="nothing to run with --only nobody"):
-        planned(folder, only=("nobody",))
+TWO_BY_TWO = SUITE.replace(
+    "threads: 1\n",
+    """\
+  - {id: other, type: text-classification,
+     data: {train: {source: "path:train.csv"}, test: {source: "path:test.csv"}}}
+threads: 1
+""",
+).replace("[majority], tasks: [toy]", "[majority], tasks: [toy, other]")
+
+
+@pytest.mark.parametrize(
+    ("only", "wanted"),
+    [
+        (("majority",), {("majority", "toy"), ("majority", "other")}),
+        (("toy",), {("tfidf", "toy"), ("majority", "toy")}),
+        (("tfidf", "majority", "toy"), {("tfidf", "toy"), ("majority", "toy")}),
+        (("majority", "other", "baseline", "sklearn"), {("majority", "other")}),
+    ],
+)
+def test_names_of_one_kind_add_up_and_kinds_narrow_each_other(
+    folder: Path, only: tuple[str, ...], wanted: set[tuple[str, str]]
+) -> None:
+    plan = planned(folder, TWO_BY_TWO, only=only)
+    assert {(fit.model.id, fit.task.id) for fit in plan.fits} == wanted
+
+
+def test_a_name_that_a_model_and_a_task_bear_asks_for_either(folder: Path) -> None:
+    text = TWO_BY_TWO.replace("id: other", "id: tfidf").replace("[toy, other]", "[toy, tfidf]")
+    plan = planned(folder, text, only=("tfidf",))
+    assert {(fit.model.id, fit.task.id) for fit in plan.fits} == {
+        ("tfidf", "toy"), ("majority", "tfidf"),
+    }  # fmt: skip
+
+
+def test_only_refuses_a_misspelt_name_beside_a_right_one(folder: Path) -> None:
+    with pytest.raises(RequestError, match=r"--only tdidf: no model or .*; did you mean tfidf\?"):
+        planned(folder, only=("toy", "tdidf"))
+    with pytest.raises(RequestError, match=r"known: baseline, majority, sklearn, tfidf, toy$"):
+        planned(folder, only=("nobody-at-all",))
+    with pytest.raises(RequestError, match=r"nothing to run with --only tfidf other: .* together"):
+        planned(folder, TWO_BY_TWO, only=("tfidf", "other"))
 
 
 def test_a_framework_that_cannot_fit_a_kind_is_refused_with_file_and_line(folder: Path) -> None:

@@ -123,6 +123,23 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(smoke: Smoke, tmp_path
         assert path.read_bytes() == predictions[path.parent.name]
 
 
+def test_a_refit_brings_back_weights_and_exports_and_no_record_changes(
+    smoke: Smoke, tmp_path: Path
+) -> None:
+    shutil.copytree(smoke.folder / "results", tmp_path / "results")
+    shutil.copytree(
+        smoke.folder / "cache", tmp_path / "cache", ignore=shutil.ignore_patterns("fits")
+    )
+    again = Smoke(tmp_path, smoke.first)
+    before = records(again)
+    answer = again.call("run", "smoke", "--refit")
+    assert answer.status == 0, answer.err
+    assert "0 runs made, 4 were there already" in answer.out and "differs" not in answer.err
+    assert records(again) == before
+    lost = {p.relative_to(smoke.folder) for p in smoke.folder.glob("cache/fits/*/onnx/*.onnx")}
+    assert {p.relative_to(tmp_path) for p in tmp_path.glob("cache/fits/*/onnx/*.onnx")} == lost
+
+
 def test_changing_one_recipe_works_that_model_only(smoke: Smoke, tmp_path: Path) -> None:
     shutil.copytree(smoke.folder / "results", tmp_path / "results")
     suite = find_suite("smoke").read_text() + "    settings: {C: 3.0}\n"

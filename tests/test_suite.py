@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import RequestError
-from harness.suite import Settings, Suite, load_suite
+from harness.suite import Settings, Suite, load_suite, suite_folders
 from tests.conftest import MAJORITY_SUITE as GOOD
 
 
@@ -38,7 +38,7 @@ def test_an_unknown_device_is_told_the_known_ones(tmp_path: Path) -> None:
     assert len(load_suite(str(tmp_path / "mine.yaml")).suite.devices) == 4
 
 
-@pytest.mark.parametrize("name", ["nlp", "smoke", "nlp-full", "ner-full"])
+@pytest.mark.parametrize("name", sorted(p.stem for p in suite_folders()[-1].glob("*.yaml")))
 def test_shipped_suites_load(name: str) -> None:
     assert load_suite(name).suite.suite == name
 
@@ -84,6 +84,75 @@ def test_a_pypi_model_without_digest_is_refused(tmp_path: Path) -> None:
     assert complaint(tmp_path, text).startswith(
         "mine.yaml:3: models.0: a `pypi:` source needs `sha256`"
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("source: 'hf:acme/tiny@main', mirrors: ['hf:acme/copy@main']", "`mirrors` need `sha256`"),
+        (
+            "files: {a.json: {source: 'path:a.json'}}, mirrors: ['path:b']",
+            "`mirrors` belong to `source`",
+        ),
+    ],
+)
+def test_mirrors_of_a_model_that_would_not_be_tried_are_refused(
+    tmp_path: Path, model: str, said: str
+) -> None:
+    text = GOOD.replace("tasks:\n", f"  - {{id: m, {model}}}\ntasks:\n", 1)
+    assert complaint(tmp_path, text).startswith(f"mine.yaml:4: models.1: {said}")
+
+
+PROBED = GOOD.replace(
+    "  - {models: [majority]",
+    "  - {models: [m], tasks: [toy], recipe: linear-probe, SETTINGS}\n  - {models: [majority]",
+).replace("tasks:\n", "  - {id: m, source: 'path:m'}\ntasks:\n", 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "ignored"),
+    [
+        ("settings: {learning_rate: 1e-3}", "learning_rate"),
+        ("settings: {C: 1.0, epochs: 4}", "epochs"),
+        ("settings: {l1: 0.1}", "l1"),
+        ("settings: {fit_dtype: bfloat16}", "fit_dtype"),
+        ("settings: {hidden: [8], dropout: 0.1}", "dropout"),
+        ("settings: {hidden: [8], patience: 2}", "patience"),
+        ("settings: {hidden: [8], C: 2.0}", "C"),
+        ("settings_by_task: {toy: {weight_decay: 0.1}}", "weight_decay"),
+    ],
+)
+def test_a_setting_that_a_linear_probe_would_ignore_is_refused(
+    tmp_path: Path, settings: str, ignored: str
+) -> None:
+    message = complaint(tmp_path, PROBED.replace("SETTINGS", settings))
+    assert message.startswith(f"mine.yaml:12: {ignored!r} changes nothing in this linear probe")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "settings: {C: 0.1, label_smoothing: 0.1, fit_dtype: float32}",
+        "settings: {C: 0.1, augment: {flip: true}, epochs: 4}",
+        "settings: {hidden: [8], epochs: 4, batch_size: 8, learning_rate: 1e-3}",
+    ],
+)
+def test_settings_that_a_linear_probe_takes_are_accepted(tmp_path: Path, settings: str) -> None:
+    (tmp_path / "mine.yaml").write_text(PROBED.replace("SETTINGS", settings))
+    load_suite(str(tmp_path / "mine.yaml"))
+
+
+def test_a_recipes_setting_counts_where_one_of_its_entries_takes_it(tmp_path: Path) -> None:
+    text = PROBED + "settings: {linear-probe: {C: 0.1}}\n"
+    trained = "settings: {hidden: [8], epochs: 4}"
+    message = complaint(tmp_path, text.replace("SETTINGS", trained))
+    assert message.startswith("mine.yaml:14: 'C' changes nothing")
+    other = "  - {models: [m], tasks: [toy], recipe: linear-probe, frameworks: [tensorflow]}\n"
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        text.replace("SETTINGS", trained).replace("settings: {linear", other + "settings: {linear")
+    )
+    load_suite(str(path))
 
 
 def test_a_pypi_data_file_without_digest_is_refused(tmp_path: Path) -> None:

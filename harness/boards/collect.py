@@ -38,7 +38,7 @@ KEYS = (
     # beyond the contract's list
     "score_delta_low", "score_delta_high", "gap_to_best", "p_vs_best", "reason", "examples",
     "validation_score", "train_examples", "train_available", "examples_available",
-    "truncated_share", "overlap_share", "launches", *model_facts.KEYS,
+    "truncated_share", "max_length", "overlap_share", "launches", *model_facts.KEYS,
     "latency_p50_low_ms", "latency_p50_high_ms", "throughput_low_per_s", "throughput_high_per_s",
     "first_answer_seconds", "steady", "timing_verdict", "throughput_verdict",
     "server_rate_per_s", "server_percentile", "server_latency_bound_ms",
@@ -290,6 +290,7 @@ def flat_row(
         parity_rel_diff=_worst(run.metrics.get("parity_rel_diff") for run in good),
         prediction_agreement=_mean(run.metrics.get("prediction_agreement") for run in good),
         truncated_share=_first(_of_test(run, "truncated_share", "test") for run in good),
+        max_length=_first(_max_length(task, run) for run in good),
         overlap_share=_first(_of_test(run, "overlap", "share") for run in good),
     )
     flat.update(_faithfulness([run.explained for run in good if run.explained]))
@@ -306,6 +307,17 @@ def flat_row(
     if good:
         flat.update(_score(good))
     return flat
+
+
+def _max_length(task: Mapping[str, Any], run: Run) -> int | None:
+    """Tokens that a run read of an input, at most; None where its task reads no tokens.
+
+    An entry of the matrix may override the task's, and only the fit's specification tells.
+    """
+    if task.get("max_length") is None:
+        return None
+    fitted = run.fit_spec.get("task") or {}
+    return int(fitted.get("max_length") or task["max_length"])
 
 
 def _status(runs: tuple[Run, ...]) -> tuple[str, str]:

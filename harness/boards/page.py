@@ -5,7 +5,7 @@ All texts here are raw; each renderer escapes for its own format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,10 @@ from harness.boards.definition import Definition
 from harness.boards.explorer import Explorer, build_explorer, shown
 from harness.boards.fronts import AXES
 from harness.boards.headlines import headline
+from harness.boards.limits import task_limits
 from harness.boards.pictures import Picture, of_curves, over_tasks
 from harness.boards.rank import fit_key
-from harness.boards.table import Table
+from harness.boards.table import Fact, Table
 
 Flat = Mapping[str, Any]
 
@@ -33,15 +34,6 @@ _EACH_HOSTS_FRONTS = (
     "Best trade-offs, of each host by itself: no other complete row of the same host scores higher "
     "and costs no more."
 )
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A labelled line of text, perhaps with a link (http or https only)."""
-
-    label: str
-    text: str
-    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -232,7 +224,7 @@ def _section(
         runtimes=_table(f"Runtimes on {title}", definition.runtime_columns, scored, names),
         trade_offs=_trade_offs(scored, names, several_hosts),
         trade_offs_are=_EACH_HOSTS_FRONTS if several_hosts else _FRONTS,
-        limits=_task_limits(plan["tasks"].get(task, {}), of_task),
+        limits=task_limits(plan["tasks"].get(task, {}), of_task, names),
         curves=curves,
         curve_table=curve_table(curves, names),
         fit_rows=[row for row in fits if row["model"] not in guessing] or fits,
@@ -260,66 +252,6 @@ def _trade_offs(rows: Sequence[Flat], names: Mapping[str, str], several_hosts: b
         if parts:
             facts.append(Fact(COLUMNS[key].header, "; ".join(parts)))
     return facts
-
-
-def _task_limits(task: Mapping[str, Any], rows: Sequence[Flat]) -> list[Fact]:
-    """What bounds the evidence of one task."""
-    budget = task.get("budget") or {}
-    facts = [Fact("metric", wording.metric_name(task.get("primary")))]
-    for label, key, available in (
-        ("test examples", "examples", "examples_available"),
-        ("training examples", "train_examples", "train_available"),
-    ):
-        text = _span([row[key] for row in rows], lambda n: f"{n:,.0f}")
-        whole = _span([row[available] for row in rows], lambda n: f"{n:,.0f}")
-        if text and whole and text != whole:
-            text += f" of {whole}, drawn by seed {budget.get('seed')}, stratified"
-        facts.append(Fact(label, text))
-    if task.get("max_length"):
-        cut = _span([row["truncated_share"] for row in rows], lambda x: f"{wording.percent(x)}%")
-        stride = f", windows overlap by {task['stride']}" if task.get("stride") else ""
-        text = f"{task['max_length']} tokens{stride}"
-        facts.append(Fact("maximum length", text + (f"; {cut} of test inputs cut" if cut else "")))
-    overlap = _span([row["overlap_share"] for row in rows], lambda x: f"{wording.percent(x)}%")
-    if overlap:
-        facts.append(Fact("test inputs also in training", overlap))
-    facts.append(Fact("seeds", _seeds(rows)))
-    facts.append(Fact("resolution", _resolution(rows)))
-    return [fact for fact in facts if fact.text]
-
-
-def _resolution(rows: Sequence[Flat]) -> str:
-    """The smallest difference that the task can show, of its largest training size."""
-    shown = next((row["resolution"] for row in rows if row.get("resolution") is not None), None)
-    if shown is None:
-        return ""
-    return (
-        f"{wording.points(shown, signed=False)} points: a typical pair of fits that lie closer "
-        "is told apart in fewer than four of five repetitions"
-    )
-
-
-def _seeds(rows: Sequence[Flat]) -> str:
-    span = _span([row["seeds"] for row in rows], lambda n: f"{n:.0f}")
-    bases = {row["score_basis"] for row in rows if row["score_basis"]}
-    if bases == {"examples"}:
-        return f"{span}; intervals cover the uncertainty of the test set only, not that of seeds"
-    if bases == {"examples+seeds"}:
-        return f"{span}; intervals cover the uncertainty of the test set and of seeds"
-    if bases:
-        return (
-            f"{span}; intervals of fits with several seeds cover seeds too, the others the "
-            "uncertainty of the test set only"
-        )
-    return span
-
-
-def _span(values: Sequence[Any], show: Callable[[Any], str]) -> str:
-    known = sorted({value for value in values if value is not None})
-    if not known:
-        return ""
-    low, high = show(known[0]), show(known[-1])
-    return low if low == high else f"{low} to {high}"
 
 
 def _hosts(records: Records) -> list[Fact]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from harness.boards.page import Fact, Page, Section
-from harness.boards.table import Table
+from harness.boards.page import Page, Section
+from harness.boards.table import Fact, Table
 
 #: What would start markup: emphasis, code, cells, headings, math anywhere; brackets only where
 #: a link could follow; underscores at the edge of a word; angle brackets before a tag

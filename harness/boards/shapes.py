@@ -97,8 +97,13 @@ class Fit(_Counted):
     host: Host | None = None
 
 
+class _FitTask(Shape):
+    max_length: int | None = None
+
+
 class FitSpec(Shape):
     fit_dtype: Text = None
+    task: _FitTask | None = None
     settings: dict[str, Any] | None = None
 
 

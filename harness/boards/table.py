@@ -1,10 +1,19 @@
-"""A table as plain data, which Markdown, HTML and the console print."""
+"""A table and a labelled line as plain data, which Markdown, HTML and the console print."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from harness.boards.columns import Cell, Header
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A labelled line of text, perhaps with a link (http or https only)."""
+
+    label: str
+    text: str
+    url: str = ""
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,11 @@ def add_suite_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=_seeds, default=(), metavar="1,2,3", help="seeds instead of the suite's"
     )
-    parser.add_argument(
-        "--only", nargs="+", default=(), metavar="NAME",
-        help="only these models, tasks or recipes",
-    )  # fmt: skip
+    add_only(
+        parser,
+        "only these models, tasks, recipes or frameworks; names of one kind add up, kinds narrow "
+        "each other: --only A B TASK is both models on that task",
+    )
     parser.add_argument(
         "--data", action="append", default=[], metavar="TASK=SOURCE",
         help="other data for a task: a file, a folder of splits, or a source; repeat for more",
@@ -46,6 +47,13 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         "--trust-remote-code", action="store_true",
         help="allow code from a checkpoint whose suite entry says trust_remote_code: true",
     )  # fmt: skip
+
+
+def add_only(parser: argparse.ArgumentParser, help_text: str) -> None:
+    """``--only NAME ...``, which may be repeated."""
+    parser.add_argument(
+        "--only", nargs="+", action="extend", default=[], metavar="NAME", help=help_text
+    )
 
 
 def add_launches(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness.commands.arguments import positive
+from harness.commands.arguments import add_only, positive
 from harness.compare.judge import Options, compare, join_rows
 from harness.compare.margins import margin_of, parse_margins
 from harness.compare.sides import Side, read_side
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("good", metavar="GOOD", help="a revision that is fine")
     parser.add_argument("bad", metavar="BAD", help="a later one that is worse")
     parser.add_argument("suite", metavar="SUITE", help="a name, or a YAML file in the repository")
-    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="models or tasks")
+    add_only(parser, "as `harness run` takes it")
     parser.add_argument("--margin", action="append", default=[], metavar="METRIC=X")
     parser.add_argument(
         "--time", action="store_true", help="judge times as well, launches taking turns with GOOD's"

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.commands.arguments import add_results, add_trust, positive
+from harness.commands.arguments import add_only, add_results, add_trust, positive
 from harness.compare.finding import Report
 from harness.compare.interchange import compare_benchmarks
 from harness.compare.judge import Options, compare, join_rows
@@ -35,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("base", metavar="BASE", help=kinds)
     parser.add_argument("head", metavar="HEAD", nargs="?", help="the same; what is judged")
     parser.add_argument("--suite", metavar="SUITE", help="only this suite's records")
-    parser.add_argument(
-        "--only", nargs="+", default=(), metavar="NAME",
-        help="only these models, tasks, recipes or runtimes, or row_ids by their beginning",
-    )  # fmt: skip
+    add_only(
+        parser,
+        "only rows of these models, tasks, recipes or runtimes, or row_ids by their beginning",
+    )
     parser.add_argument(
         "--margin", action="append", default=[], metavar="METRIC=X",
         help="the change that matters: speed=5%%, quality=0.5pt, latency_p50_ms=10%%; repeat",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.commands.arguments import add_results, add_trust, positive
+from harness.commands.fitted import fitted, lost
 from harness.commands.show import find_run
 from harness.errors import RequestError
 from harness.execute.devices import Devices, device_name
@@ -24,7 +25,6 @@ from harness.records.store import EXPLAIN_FILE
 from harness.sources import default_cache
 from harness.sources.cache import in_use
 from harness.stages.explain import check_explainable
-from harness.stages.fit import fit_is_cached
 from harness.stages.job import Job
 from harness.suite import Limits
 
@@ -83,12 +83,9 @@ def _job(record: Path, spec: dict[str, Any], args: argparse.Namespace) -> Job:
         run_id=record.name,
         run=spec | {"explain": {"examples": args.examples}},
     )
-    if not (fit_is_cached(job.fit_folder) and job.timing_inputs.is_file()):
-        raise RequestError(
-            f"the weights or test inputs of fit {spec['fit_id']} are no longer whole in the cache "
-            f"{job.cache}; run the suite again (`harness run {spec['row']['suite']}` makes anew "
-            "what is missing)"
-        )
+    fitted(record, spec)
+    if not job.timing_inputs.is_file():
+        raise lost(record, f"the test inputs of fit {spec['fit_id']}")
     return job
 
 

@@ -10,11 +10,13 @@ from typing import Any
 
 from harness import registry
 from harness.commands.arguments import add_results
+from harness.commands.fitted import fitted, lost
 from harness.commands.show import find_run
 from harness.commands.snippets import snippet
 from harness.errors import RequestError
 from harness.records.files import read_json, whole_folder, write_bytes, write_json
-from harness.sources import code_files, default_cache
+from harness.sources import code_files
+from harness.stages.export import is_exported
 
 EXAMPLE = "harness export 3f2a --to my-model"
 
@@ -29,17 +31,13 @@ def run(args: argparse.Namespace) -> int:
     record, spec = find_run(args.results, args.row)
     if args.to.exists() and any(args.to.iterdir()):
         raise RequestError(f"{args.to} exists and is not empty; name a new folder")
-    source = default_cache() / "fits" / spec["fit_id"]
-    info = read_json(source / "artifact" / "harness.json")
-    if info is None:
-        raise RequestError(
-            f"the weights of fit {spec['fit_id']} are no longer in the cache; run the suite again "
-            f"(`harness run {spec['row']['suite']}` fits anew what is missing)"
-        )
+    source = fitted(record, spec)  # read whole, so that what fails after it is the writing
+    if not is_exported(source, spec["row"]["runtime"]):
+        raise lost(record, f"the weights that {spec['row']['runtime']} loads of run {record.name}")
     try:
-        _write(args.to, source, spec, info, record)
+        _write(args.to, source, spec, record)
     except OSError as error:
-        raise RequestError(f"{args.to} cannot be written: {error.strerror}") from None
+        raise RequestError(f"{args.to} cannot be written: {error.strerror or error}") from None
     files = sorted(p.name for p in args.to.iterdir())
     code = [name for name in code_files(args.to) if name != "usage.py"]
     if args.json:
@@ -52,11 +50,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _write(
-    target: Path, source: Path, spec: dict[str, Any], info: dict[str, Any], record: Path
-) -> None:
+def _write(target: Path, source: Path, spec: dict[str, Any], record: Path) -> None:
     """The folder of one runtime: what it loads, and nothing else."""
-    row = spec["row"]
+    row, info = spec["row"], read_json(source / "artifact" / "harness.json") or {}
     with whole_folder(target) as scratch:
         artifact, exports = source / "artifact", source / "onnx"
         runtime = registry.runtimes.get(row["runtime"])()

@@ -7,6 +7,7 @@ import json
 from contextlib import closing
 
 from harness.commands.arguments import add_suite, add_trust
+from harness.execute.metrics import check_metrics
 from harness.execute.preflight import DataReader
 from harness.execute.report import make_reporter
 from harness.printable import printable
@@ -28,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     loaded = load_suite(args.suite)
     cache = default_cache()
     base = loaded.path.resolve().parent
+    check_metrics(loaded, {task.id for task in loaded.suite.tasks}, trusted=args.trust_remote_code)
     lines: list[dict[str, object]] = []
     with in_use(cache), closing(make_reporter()) as reporter:
         for model in loaded.suite.models:

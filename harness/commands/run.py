@@ -31,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_launches(parser)
     parser.add_argument("--retry", action="store_true", help="try failed fits and runs again")
     parser.add_argument(
+        "--refit", action="store_true",
+        help="fit again what has records but is no longer in the cache; records stay as they are",
+    )  # fmt: skip
+    parser.add_argument(
         "--jobs", type=positive, metavar="N",
         help="fits at a time, at most (default: as many as the cores and the memory carry)",
     )  # fmt: skip
@@ -64,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     cache = default_cache()
     reporter = make_reporter()
     try:
-        place = Place(store, cache, this_machine(), args.retry)
+        place = Place(store, cache, this_machine(), args.retry, args.refit)
         options = ExecutorOptions(args.jobs, args.devices, args.address, args.store)
         kind = registry.executors.get(args.executor, "--executor")
         with disk_told(place), in_use(cache), kind(place, reporter, options) as executor:

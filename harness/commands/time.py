@@ -15,6 +15,7 @@ from typing import Any
 from harness import registry
 from harness.commands.arguments import add_results, add_trust, positive, positive_number
 from harness.commands.context import this_machine
+from harness.commands.fitted import fitted, lost
 from harness.commands.show import find_run
 from harness.errors import RequestError
 from harness.execute.base import Place
@@ -30,6 +31,7 @@ from harness.records.files import read_json
 from harness.records.store import Store
 from harness.sources import default_cache
 from harness.sources.cache import in_use
+from harness.stages.export import is_exported
 from harness.stages.job import timing_inputs
 from harness.suite import Limits, Timing
 
@@ -164,12 +166,11 @@ def _target(args: argparse.Namespace, scratch: Path) -> Target:
 def _of_run(args: argparse.Namespace) -> Target:
     record, spec = find_run(args.results, args.target)
     row = spec["row"]
-    fit = default_cache() / "fits" / spec["fit_id"]
-    if not (fit / "artifact" / "harness.json").is_file():
-        raise RequestError(
-            f"the weights of fit {spec['fit_id']} are no longer in the cache; run the suite again "
-            f"(`harness run {row['suite']}` fits anew what is missing)"
-        )
+    fit = fitted(record, spec)
+    if not args.runtime and not is_exported(fit, row["runtime"]):
+        raise lost(record, f"the weights that {row['runtime']} loads of run {record.name}")
+    if not args.inputs and not any(fit.glob("timing-inputs-*.npz")):
+        raise lost(record, f"the test inputs of fit {spec['fit_id']}")
     return Target(
         name=f"{row['model']}, {row['recipe']} on {row['task']}",
         runtime=_runtime(args.runtime or row["runtime"], fit / "onnx"),

@@ -84,6 +84,7 @@ class Place:
     cache: Path
     machine: Machine
     retry: bool = False  # failures are tried again
+    refit: bool = False  # what the cache lost of complete records is made again
 
     def settled(self, record: Path) -> bool:
         """Complete, and not a failure that ``retry`` asks to try again."""
@@ -129,8 +130,9 @@ class Executor(ABC):
 
     def __init__(self, place: Place, reporter: Reporter, options: ExecutorOptions) -> None:
         """`RequestError` for options that it cannot honour."""
+        asked = vars(options) | {"refit": place.refit}
         for option, why in self.refuses.items():
-            if getattr(options, option):
+            if asked[option]:
                 raise RequestError(f"--{option} {why}")
         self.place = place
         self.reporter = reporter

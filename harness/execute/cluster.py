@@ -78,6 +78,7 @@ def work_here(
     store: Store,
     cache: Path,
     retry: bool,
+    refit: bool,
     log: TextIO,
     work: Callable[[Walker, Assignment], Outcome] = Walker.work,
 ) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def work_here(
     # a cluster hides the GPUs that were not given to us; a host's name tells of all it has
     given = os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     machine = Machine(host_id(), has_gpu(), available_cores())
-    place = Place(store, cache, machine, retry)
+    place = Place(store, cache, machine, retry, refit)
     held = claim(place, assignment.fit.fit_id, wait=True)
     assert held is not None
     walker = Walker(place, PlainReporter(log), given or None)

@@ -20,7 +20,7 @@ from harness.execute.base import Assignment, Executor, Outcome, Place
 from harness.execute.claims import claim
 from harness.execute.process import StageFailed
 from harness.execute.report import PlainReporter, Reporter
-from harness.execute.walk import Walker, failures_of, launches_left, status
+from harness.execute.walk import Walker, failures_of, is_held, launches_left, status
 from harness.plan import Fit, Plan, Run, make_plan, pins
 from harness.records.digests import NO_DIGEST, damage, seal
 from harness.records.files import read_json, write_json
@@ -172,13 +172,18 @@ def disk_told(place: Place) -> Iterator[None]:
 
 
 def complete(fit: Fit, walker: Walker, left: Callable[[Place, Run], int] = launches_left) -> bool:
-    """Nothing of a fit, its runs and their timings is left to do; ``left`` counts launches."""
+    """Nothing of a fit, its runs and their timings is left to do; ``left`` counts launches.
+
+    A lost artifact is work only where it is asked for (`Place.refit`): records outlive the cache.
+    """
     place = walker.place
     record = place.store.fit(fit.fit_id)
     if not walker.done(record):
         return False
     if status(record) != "ok":
         return True
+    if place.refit and not is_held(place, fit):
+        return False
     return all(
         walker.done(place.store.run(run.run_id)) and not left(place, run) for run in fit.runs
     )

@@ -15,6 +15,7 @@ from typing import TypeVar
 from harness.errors import RequestError
 from harness.execute.devices import Devices
 from harness.execute.memory import limit_bytes
+from harness.execute.metrics import check_metrics
 from harness.execute.process import Bounds, StageFailed, WorkerProcess
 from harness.execute.report import Reporter
 from harness.measure.host import available_cores
@@ -42,7 +43,9 @@ def preflight(plan: Plan, fits: list[Fit], cache: Path, reporter: Reporter) -> N
         raise RequestError(
             f"cache folder {cache} cannot be made ({error.strerror}); set HARNESS_CACHE"
         ) from None
-    _check_code(plan, fits)
+    check_metrics(
+        plan.loaded, {fit.task.id for fit in fits}, trusted=plan.options.trust_remote_code
+    )
     base = plan.loaded.path.resolve().parent
     for model in {fit.model.id: fit.model for fit in fits}.values():
         fetch = partial(
@@ -137,17 +140,3 @@ def _persistently(fetch: Callable[[], T], retries: int, reporter: Reporter) -> T
         reporter.note(f"{error}; trying again in {BACK_OFF_SECONDS:g} s")
         time.sleep(BACK_OFF_SECONDS)
         return fetch()
-
-
-def _check_code(plan: Plan, fits: list[Fit]) -> None:
-    """Metrics of `evaluate` are Python scripts: a suite alone must not get them run."""
-    if plan.options.trust_remote_code:
-        return
-    wanted = {fit.task.id for fit in fits if fit.task.metrics}
-    for i, task in enumerate(plan.loaded.suite.tasks):
-        if task.id in wanted:
-            raise RequestError(
-                f"{plan.loaded.where('tasks', i, 'metrics')}: task {task.id!r} asks for "
-                f"{', '.join(map(repr, task.metrics))} of `evaluate`: Python code from elsewhere; "
-                "if you trust it, add --trust-remote-code to the command"
-            )

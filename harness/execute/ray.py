@@ -55,7 +55,12 @@ class RayExecutor(Executor):
     """Submits all, and writes down what comes back as it comes."""
 
     name: ClassVar[str] = "ray"
-    refuses: ClassVar[Mapping[str, str]] = {"jobs": _BOUNDED, "devices": _BOUNDED}
+    refuses: ClassVar[Mapping[str, str]] = {
+        "jobs": _BOUNDED,
+        "devices": _BOUNDED,
+        "refit": "fills the cache of this machine, and with --executor ray each node has its own; "
+        "leave --executor out",
+    }
 
     def __init__(self, place: Place, reporter: Reporter, options: ExecutorOptions) -> None:
         super().__init__(place, reporter, options)
@@ -232,7 +237,7 @@ def work_on_node(
             write_bytes(store.folder / name, content)
         notes: list[str] = []
         work = partial(_work_shared, store_url, notes)
-        facts = work_here(assignment, store, default_cache(), retry, io.StringIO(), work)
+        facts = work_here(assignment, store, default_cache(), retry, False, io.StringIO(), work)
         facts["notes"] = notes
         return ({} if "request" in facts else _files_of(store, assignment)), facts
 

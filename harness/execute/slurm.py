@@ -187,6 +187,7 @@ class SlurmExecutor(Executor):
                 "suite": place.store.suite,
                 "cache": str(place.cache.resolve()),
                 "retry": sent.retry,
+                "refit": place.refit,
                 "answer": str(sent.answer),
             }
         )
@@ -249,6 +250,7 @@ def work_in_job(order: str) -> None:
         Store(Path(told["results"]), told["suite"]),
         Path(told["cache"]),
         told["retry"],
+        told["refit"],
         sys.stdout,
     )
     write_json(Path(told["answer"]), facts)

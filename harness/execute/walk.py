@@ -28,7 +28,8 @@ from harness.records.digests import seal
 from harness.records.files import read_json, sweep, write_json
 from harness.records.store import Status, finish, is_done, status_of
 from harness.stages import facts as facts_stage
-from harness.stages.job import Job
+from harness.stages.export import is_exported
+from harness.stages.job import Job, timing_inputs
 from harness.stages.reference import reference_framework
 
 #: seconds before the first further try; four times as long before each one after it
@@ -94,12 +95,28 @@ class Walker:
         except StageFailed as failure:
             self._fail(record, failure, "fit", fit, None, outcome)
             return False
-        if not again:
+        if again:
+            self._compare(record, fit, facts)
+        else:
             write_json(record / "fit.json", {k: v for k, v in facts.items() if k != "from_cache"})
             write_json(record / "facts.json", self._model_facts(assignment, job))
             self._finish(record, start, memory)
         self.reporter.stage_done("fit", fit, time.monotonic() - start, facts)
         return True
+
+    def _compare(self, record: Path, fit: Fit, facts: dict[str, Any]) -> None:
+        """Say where a fit that was made again is not, bit for bit, the one on record."""
+        recorded = (read_json(record / "fit.json") or {}).get("artifact_files")
+        if recorded is None:  # those of older fits carry no digests
+            self.reporter.note(f"{label(fit)}: made again; its record holds no digest to compare")
+            return
+        made = facts.get("artifact_files", {})
+        names = sorted(n for n in {*recorded, *made} if recorded.get(n) != made.get(n))
+        if names:
+            self.reporter.note(
+                f"{label(fit)}: made again, and {', '.join(names)} differs from what "
+                f"{record / 'fit.json'} names; scores and timings on record are of the lost weights"
+            )
 
     def _model_facts(self, assignment: Assignment, job: Job) -> dict[str, Any]:
         """What needs no clock; a model that cannot be counted is fitted all the same."""
@@ -209,13 +226,14 @@ class Walker:
             sweep(record)
             write_json(record / "spec.json", run.spec)
         try:
-            left = not self.done(record) or self.launches(assignment, run)
+            left = not self.done(record) or self.launches(assignment, run) or self.place.refit
             if runtime.needs == "onnx" and left:
                 self.call(assignment, "torch", "export", job)
             stage = "score"
-            if not self.done(record) or not job.timing_inputs.is_file():
+            lost = left and not is_exported(job.fit_folder, runtime.name)
+            if not self.done(record) or lost or not job.timing_inputs.is_file():
                 self.reporter.stage("score", fit, run)
-                if self.done(record):  # only the timing inputs are lost: keep the record
+                if self.done(record):  # only what the cache held is lost: keep the record
                     job = replace(job, record=job.fit_folder / "again")
                 facts = self.call(assignment, runtime.framework, "score", job)
                 self.reporter.stage_done("score", fit, time.monotonic() - start, facts, run)
@@ -284,15 +302,20 @@ class Walker:
                 )
         # a setting that has no meaning here, say: what could be checked before has been
         why = "failed" if failure.status == "request" else failure.status
-        finish(
-            record,
-            why,  # type: ignore[arg-type]
-            failure.reason,
-            stage=stage,
-            log_tail=failure.log_tail,
-            **self._tried_facts(),
-        )
-        _note(record, fit, run, outcome)
+        if (
+            status(record) == "ok"
+        ):  # what the cache lost could not be made again: no news of the fit
+            outcome.bad.append((label(fit, run), why, failure.reason))
+        else:
+            finish(
+                record,
+                why,  # type: ignore[arg-type]
+                failure.reason,
+                stage=stage,
+                log_tail=failure.log_tail,
+                **self._tried_facts(),
+            )
+            _note(record, fit, run, outcome)
         self.reporter.failed(stage, fit, run, why, failure.reason)
 
 
@@ -306,6 +329,18 @@ def launches_left(place: Place, run: Run) -> int:
     if place.retry:
         here = [m for m in here if (m / "timing.json").is_file()]
     return max(0, run.launches - len(here))
+
+
+def is_held(place: Place, fit: Fit) -> bool:
+    """Whether the cache holds a fit's artifact, and all that its scored runs are timed with."""
+    from harness.stages.fit import fit_is_cached
+
+    folder = place.cache / "fits" / fit.fit_id
+    return fit_is_cached(folder) and all(
+        timing_inputs(folder, run.spec).is_file() and is_exported(folder, run.row["runtime"])
+        for run in fit.runs
+        if status(place.store.run(run.run_id)) == "ok"
+    )
 
 
 def fail_next(place: Place, fit: Fit, why: Status, reason: str, log_tail: Sequence[str]) -> bool:

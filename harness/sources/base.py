@@ -148,7 +148,6 @@ def fetch_folder(
     cache: Path,
     progress: Progress | None = None,
     base: Path | None = None,
-    mirrors: Sequence[str] = (),
     *,
     code: bool = False,
 ) -> dict[str, Path]:
@@ -159,26 +158,22 @@ def fetch_folder(
     which).
     """
     context = Context(cache, base or Path(), progress, code)
-
-    def get(candidate: str) -> dict[str, Path]:
-        scheme, rest = parse(candidate)
-        if scheme.needs_digests and not sha256:
-            raise RequestError(
-                f"{candidate}: needs `sha256`: the digest of each file that is used "
-                f"(print them with `harness digest {candidate}`)"
-            )
-        pinned = scheme.resolve(rest, context)
-        names = list(sha256 or scheme.names(pinned, context))
-        if not names:
-            raise RequestError(f"{candidate}: is a file, where a folder was wanted")
-        return {
-            name: _file(
-                f"{scheme.scheme}:{scheme.member(pinned, name)}", (sha256 or {}).get(name), context
-            )
-            for name in names
-        }
-
-    return _first((source, *mirrors), get)
+    scheme, rest = parse(source)
+    if scheme.needs_digests and not sha256:
+        raise RequestError(
+            f"{source}: needs `sha256`: the digest of each file that is used "
+            f"(print them with `harness digest {source}`)"
+        )
+    pinned = scheme.resolve(rest, context)
+    names = list(sha256 or scheme.names(pinned, context))
+    if not names:
+        raise RequestError(f"{source}: is a file, where a folder was wanted")
+    return {
+        name: _file(
+            f"{scheme.scheme}:{scheme.member(pinned, name)}", (sha256 or {}).get(name), context
+        )
+        for name in names
+    }
 
 
 def resolve(

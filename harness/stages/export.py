@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from harness import registry
@@ -33,6 +34,12 @@ def export_onnx(job: Job, progress: Progress) -> dict[str, Any]:
         sign(scratch / RECEIPT, made_by)
     progress("export", 1, 1, "onnx")
     return facts
+
+
+def is_exported(fit_folder: Path, runtime_name: str) -> bool:
+    """Whether all is there that a runtime loads beside the artifact."""
+    runtime = registry.runtimes.get(runtime_name)
+    return runtime.needs != "onnx" or runtime().weights(fit_folder / "onnx").is_file()
 
 
 def exported_by(job: Job) -> dict[str, Any]:

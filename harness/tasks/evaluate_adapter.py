@@ -115,7 +115,7 @@ def run_evaluate_metric(
     ``examples``, because the frame holds no text. Metrics with an ``average`` get "macro" unless
     ``options`` say otherwise: their default, "binary", refuses three classes.
     """
-    metric, name = _load(name_or_path, base)
+    metric, name = load_metric(name_or_path, base)
     found, wanted = _arguments(metric, predictions, examples, name_or_path)
     settings = dict(options or {})
     parameters = inspect.signature(metric._compute).parameters
@@ -134,22 +134,41 @@ def run_evaluate_metric(
     }
 
 
-def _load(name_or_path: str, base: Path) -> tuple[Any, str]:
+def metric_script(name_or_path: str, base: Path, where: str = "") -> Path | None:
+    """The local script that a metric's name means, relative to ``base``; None for a hub name.
+
+    `RequestError` (prefixed with ``where``) where it means one that is not there.
+    """
+    path = base / name_or_path
+    if not (name_or_path.endswith(".py") or path.exists()):
+        return None
+    script = path / f"{path.name}.py" if path.is_dir() else path
+    if not script.is_file():
+        raise RequestError((f"{where}: " if where else "") + f"no metric script {str(script)!r}")
+    return script
+
+
+def load_metric(name_or_path: str, base: Path) -> tuple[Any, str]:
+    """A metric of ``evaluate`` and what its results are named by; runs its code.
+
+    `RequestError` where it cannot be had, or its code does not load.
+    """
     import evaluate
 
-    path = base / name_or_path
-    if name_or_path.endswith(".py") or path.exists():
-        if not path.exists():
-            raise RequestError(f"no metric script {str(path)!r}")
-        return evaluate.load(str(path)), path.stem
+    script = metric_script(name_or_path, base)
     try:
+        if script is not None:
+            return evaluate.load(str(script)), script.stem
         return evaluate.load(name_or_path), name_or_path.rpartition("/")[2]
-    except (OSError, ConnectionError) as error:
-        raise RequestError(
-            f"metric {name_or_path!r} cannot be fetched from the Hugging Face hub "
-            f"({type(error).__name__}); name one that exists, go online, or give the path of a "
-            "local metric script"
-        ) from error
+    except Exception as error:  # its own code may raise any
+        if script is None and isinstance(error, OSError):
+            raise RequestError(
+                f"metric {name_or_path!r} cannot be fetched from the Hugging Face hub "
+                f"({type(error).__name__}); name one that exists, go online, or give the path of a "
+                "local metric script"
+            ) from error
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise RequestError(f"metric {name_or_path!r} does not load: {reason}") from error
 
 
 def _arguments(

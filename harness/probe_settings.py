@@ -1,0 +1,60 @@
+"""Which settings a linear probe makes use of; a suite that gives it others is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import RequestError
+
+if TYPE_CHECKING:
+    from harness.suite import LoadedSuite
+
+_RECIPE = "linear-probe"
+_ALWAYS = frozenset({"hidden", "label_smoothing", "augment"})
+#: of a linear head, whose optimum is computed
+_OPTIMUM = frozenset({"C"})
+#: of hidden layers, which Adam trains at a constant rate
+_TRAINED = frozenset({"epochs", "batch_size", "learning_rate"})
+
+
+def used(settings: Mapping[str, Any]) -> set[str]:
+    """Names of the settings on which a linear probe depends; ``settings``: all that are given."""
+    names = {*_ALWAYS, *(_TRAINED if settings.get("hidden") else _OPTIMUM)}
+    if settings.get("augment"):
+        names.add("epochs")  # as many augmented copies
+    if settings.get("fit_dtype", "auto") in ("auto", "float32"):
+        names.add("fit_dtype")  # frozen features are float32 whatever is asked for
+    return names
+
+
+def refuse_ignored(loaded: LoadedSuite) -> None:
+    """`RequestError` with file and line for a setting that changes nothing wherever it is given.
+
+    Settings of the recipe count where one of its entries makes use of them, settings of an entry
+    where one of its tasks does.
+    """
+    suite = loaded.suite
+    given: dict[tuple[str | int, ...], Mapping[str, Any]] = {}
+    effective: dict[tuple[str | int, ...], set[str]] = {}
+    for i, entry in enumerate(suite.matrix):
+        if entry.recipe != _RECIPE:
+            continue
+        for task in entry.tasks:
+            layers: dict[tuple[str | int, ...], Mapping[str, Any]] = {
+                ("settings", _RECIPE): suite.settings.get(_RECIPE, {}),
+                ("matrix", i, "settings"): entry.settings,
+                ("matrix", i, "settings_by_task", task): entry.settings_by_task.get(task, {}),
+            }
+            together = {name: value for layer in layers.values() for name, value in layer.items()}
+            given |= layers
+            for at in layers:
+                effective.setdefault(at, set()).update(used(together))
+    for at, values in given.items():
+        for name in values:
+            if name not in effective[at]:
+                raise RequestError(
+                    f"{loaded.where(*at, name)}: {name!r} changes nothing in this linear probe; it "
+                    f"takes {', '.join(sorted(effective[at]))} (`hidden` layers are trained, by "
+                    f"{', '.join(sorted(_TRAINED))})"
+                )
