@@ -14,13 +14,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.errors import RequestError
 from harness.execute.report import Reporter
 from harness.plan import Fit, Machine, Plan, Run
 from harness.records.store import ANSWERS, Store, status_of
 from harness.suite import Limits, Model, TaskEntry, Timing
+
+if TYPE_CHECKING:
+    from harness.execute.walk import Walker
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,10 @@ class Executor(ABC):
 
         Raises `RequestError` where nothing can go on (a full disk, a damaged checkpoint).
         """
+
+    def take_over(self, walker: Walker) -> bool:
+        """Whether it goes on with what prepared the plan, whose workers are warm, and closes it."""
+        return False
 
     def close(self) -> None:  # noqa: B027
         """End everything that was started."""

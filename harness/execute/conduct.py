@@ -52,7 +52,8 @@ def execute(
             _check(plan, unfinished(plan, place), walker)
             plan = resolve(plan, walker, place.store.results / "resolved.json")
         finally:
-            walker.close()
+            if not executor.take_over(walker):
+                walker.close()
         write_json(place.store.folder / "plan.json", summary(plan, place.store.folder, command))
         todo = unfinished(plan, place)
         outcome.kept = len(plan.runs()) - sum(len(fit.runs) for fit in todo)

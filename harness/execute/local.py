@@ -40,20 +40,32 @@ class LocalExecutor(Executor):
         self._changed = threading.Condition()
         self._stopped = threading.Event()
         self._walkers: list[Walker] = []
+        self._warm: Walker | None = None
         self._pending: deque[Assignment] = deque()
         self._estimates = Estimates(place.store)
+
+    def take_over(self, walker: Walker) -> bool:
+        if self._warm is not None:
+            self._warm.close()
+        self._walkers.append(walker)
+        self._warm = walker
+        return True
 
     def work(self, assignments: Sequence[Assignment]) -> Outcome:
         if not assignments:
             return Outcome()
         self._resources.check(assignments)
         jobs = self._jobs(assignments)
+        warm, self._warm = self._warm, None
+        if warm is not None and jobs > 1:
+            warm.close()  # of this thread, while others work
+            warm = None
         if jobs > 1:
             assignments = sorted(assignments, key=self._estimates.seconds, reverse=True)
         self._pending = deque(assignments)
         outcome = Outcome()
         if jobs <= 1:
-            self._work_off(outcome)
+            self._work_off(outcome, warm)
             return outcome
         return self._in_threads(jobs, outcome)
 
@@ -100,9 +112,8 @@ class LocalExecutor(Executor):
             raise next((e for e in errors if isinstance(e, RequestError)), errors[0])
         return outcome
 
-    def _work_off(self, outcome: Outcome) -> None:
-        """Take assignments until none is left."""
-        walker: Walker | None = None
+    def _work_off(self, outcome: Outcome, walker: Walker | None = None) -> None:
+        """Take assignments until none is left; ``walker``: one of this thread, to begin with."""
         try:
             while (taken := self._take()) is not None:
                 assignment, held, share = taken
