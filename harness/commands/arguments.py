@@ -27,7 +27,7 @@ def add_suite_selection(parser: argparse.ArgumentParser) -> None:
         "--seeds", type=_seeds, default=(), metavar="1,2,3", help="seeds instead of the suite's"
     )
     parser.add_argument(
-        "--only", nargs="+", default=(), metavar="NAME",
+        "--only", action="extend", nargs="+", default=[], metavar="NAME",
         help="only these models, tasks or recipes",
     )  # fmt: skip
     parser.add_argument(

@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("good", metavar="GOOD", help="a revision that is fine")
     parser.add_argument("bad", metavar="BAD", help="a later one that is worse")
     parser.add_argument("suite", metavar="SUITE", help="a name, or a YAML file in the repository")
-    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="models or tasks")
+    parser.add_argument(
+        "--only", action="extend", nargs="+", default=[], metavar="NAME", help="models or tasks"
+    )
     parser.add_argument("--margin", action="append", default=[], metavar="METRIC=X")
     parser.add_argument(
         "--time", action="store_true", help="judge times as well, launches taking turns with GOOD's"

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("head", metavar="HEAD", nargs="?", help="the same; what is judged")
     parser.add_argument("--suite", metavar="SUITE", help="only this suite's records")
     parser.add_argument(
-        "--only", nargs="+", default=(), metavar="NAME",
+        "--only", action="extend", nargs="+", default=[], metavar="NAME",
         help="only these models, tasks, recipes or runtimes, or row_ids by their beginning",
     )  # fmt: skip
     parser.add_argument(
