@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.backends.torch.zoo import hide_torchvision
 from harness.data.table import Table
 from harness.errors import RequestError
 from harness.tasks.base import TextEncoder
@@ -40,6 +41,7 @@ class Agreement(evaluate.Metric):
 @pytest.fixture(autouse=True, scope="module")
 def own_cache(tmp_path_factory):
     """`evaluate` copies scripts into a cache of modules; not into the user's."""
+    hide_torchvision()
     import evaluate
 
     folder = tmp_path_factory.mktemp("evaluate")

@@ -67,7 +67,7 @@ def test_changing_one_recipe_changes_that_models_fit_only(folder: Path) -> None:
 
 def test_a_local_metric_is_known_by_what_its_script_says(folder: Path) -> None:
     text = SUITE.replace("    budget:", "    metrics: [mine.py, accuracy]\n    budget:")
-    with pytest.raises(RequestError, match=r"mine.yaml:12: no metric script '.*mine\.py'"):
+    with pytest.raises(RequestError, match=r"mine.yaml:11: no metric script '.*mine\.py'"):
         planned(folder, text)
     script = folder / "mine.py"
     script.write_text("# one\n")

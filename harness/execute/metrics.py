@@ -43,6 +43,9 @@ def check_metrics(loaded: LoadedSuite, tasks: Collection[str], *, trusted: bool)
 
 def main(arguments: Sequence[str]) -> int:
     """``FOLDER METRIC ...``: load each; what is wrong is the last line on standard error."""
+    from harness.backends.torch.zoo import hide_torchvision
+
+    hide_torchvision()  # `evaluate` imports transformers
     base, *names = arguments
     try:
         for name in names:

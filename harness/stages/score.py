@@ -54,8 +54,10 @@ def score(job: Job, progress: Progress) -> dict[str, Any]:
     for name in job.run["test"]["metrics"]:
         if not job.trust_remote_code:  # asked before anything ran; this is the last door
             raise RequestError(f"metric {name!r} is Python code; it needs --trust-remote-code")
+        from harness.backends.torch.zoo import hide_torchvision
         from harness.tasks.evaluate_adapter import run_evaluate_metric
 
+        hide_torchvision()  # `evaluate` imports transformers
         metrics |= run_evaluate_metric(name, frame, examples=test.examples, base=job.base)
     facts: dict[str, Any] = {
         "primary": data.task.primary,
