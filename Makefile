@@ -1,7 +1,7 @@
 # make bench SUITE=nlp     run a suite: makes .venv, installs, runs, renders, prints the board
 # make test                makes .venv, installs, tests
 # make regress             did the harness itself get slower?
-# make lint                ruff and mypy
+# make lint                ruff, mypy, and the schemas of the workflow and the action
 #
 # EXTRA=gpu installs the CUDA build of ONNX Runtime; never mix it with cpu in one .venv.
 
@@ -75,6 +75,8 @@ lint: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
