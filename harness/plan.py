@@ -23,6 +23,7 @@ from harness import registry
 from harness.data.formats.image_folder import hidden
 from harness.errors import RequestError
 from harness.records.identity import OpenDigest, digest
+from harness.selection import Row, Selection
 from harness.sources import default_cache, member, resolve
 from harness.sources.path import local_path
 from harness.suite import Entry, FileRef, LoadedSuite, Model, Settings, TaskEntry
@@ -41,7 +42,8 @@ class Options:
 
     full: bool = False
     seeds: tuple[int, ...] = ()
-    only: tuple[str, ...] = ()  # model, task or recipe names; empty: everything
+    #: models, tasks or recipes, or beginnings of row_ids; empty: everything
+    only: tuple[str, ...] = ()
     trust_remote_code: bool = False
 
 
@@ -131,6 +133,7 @@ def make_plan(
         registry.tasks.get(task.type, loaded.where("tasks", i, "type"))
     _refuse_endless(loaded, options)
     curves = _with_curves(loaded, options)
+    selection = Selection(options.only, {*models, *tasks, *(e.recipe for e in suite.matrix)})
     fits: dict[tuple[str, str, str], Fit] = {}
     rows: dict[tuple[Any, ...], tuple[Fit, str]] = {}
     model_parts: dict[str, dict[str, Any]] = {}  # worked out once: they may read files
@@ -149,7 +152,8 @@ def make_plan(
                         f"({model_id}); it knows {', '.join(backend.kinds)}"
                     )
                 for task_id in entry.tasks:
-                    if not _wanted(options, model_id, task_id, entry.recipe):
+                    names = model_id, task_id, entry.recipe
+                    if selection.leaves_out(*names):
                         continue
                     seeds = options.seeds or entry.seeds or suite.seeds
                     if baseline and not entry.seeds:
@@ -160,7 +164,14 @@ def make_plan(
                             f"{where}: {task_id} is learned from training sets of several sizes; "
                             "give budget.train of this entry a size, or several, too"
                         )
-                    for size, device in product(sizes, entry.devices or suite.devices):
+                    for size, asked in product(sizes, entry.devices or suite.devices):
+                        device = _device(asked, machine.gpu)
+                        row = {"train_budget": size} if task_id in curves else {}
+                        runtimes = backend.runtime, *entry.runtimes
+                        place = (suite.suite, *names, framework, device)
+                        wanted = selection.of(_rows(place, runtimes, row, where), *names)
+                        if not wanted:
+                            continue
                         if model_id not in model_parts:
                             model_parts[model_id] = model_spec(model, loaded.path.parent)
                         if (i, task_id) not in task_parts:
@@ -175,13 +186,12 @@ def make_plan(
                             model_parts[model_id],
                             _sized(task_parts[i, task_id], size),
                             framework,
-                            _device(device, machine.gpu),
+                            device,
                             resolved,
                             machine,
                         )
-                        row = {"train_budget": size} if task_id in curves else {}
                         templates = (
-                            _run_templates(family, loaded, entry, where, backend, row, run_parts)
+                            _run_templates(family, loaded, entry, wanted, run_parts)
                             if not family.open
                             else []
                         )
@@ -192,6 +202,7 @@ def make_plan(
                             timed = order == 0 or suite.timing.seeds == "all"
                             for template in templates:
                                 template.add_to(known, timed)
+    selection.refuse_ambiguous()
     if not fits:
         raise RequestError(f"{loaded.path}: nothing to run with --only {' '.join(options.only)}")
     return Plan(loaded, options, list(fits.values()))
@@ -264,8 +275,30 @@ def _refuse_two_of_a_row(
         )
 
 
-def _wanted(options: Options, *names: str) -> bool:
-    return not options.only or any(name in options.only for name in names)
+def _rows(
+    place: tuple[str, ...], runtimes: tuple[str, ...], size: dict[str, int | None], where: str
+) -> list[Row]:
+    """A fit's rows, one a runtime. ``place``: suite, model, task, recipe, framework and device.
+
+    The fit's own runtime comes first in ``runtimes``: it is what the others are compared with.
+    """
+    suite, model, task, recipe, framework, device = place
+    return [
+        Row(
+            {
+                "suite": suite,
+                "model": model,
+                "task": task,
+                "recipe": recipe,
+                "framework": framework,
+                "runtime": runtime,
+                "device": device,
+                "dtype": registry.runtimes.get(runtime, where).dtype,
+                **size,
+            }
+        )
+        for runtime in dict.fromkeys(runtimes)
+    ]
 
 
 def _device(asked: str, gpu: bool) -> str:
@@ -292,8 +325,7 @@ class _Family:
 class _RunTemplate:
     """One runtime's runs of a family."""
 
-    row: dict[str, Any]
-    row_id: str
+    row: Row
     spec: dict[str, Any]  # without the fit's id and the seed
     run_id: OpenDigest
     launches: int
@@ -302,8 +334,10 @@ class _RunTemplate:
         seed = fit.spec["seed"]
         run_id = self.run_id(fit_id=fit.fit_id, seed=seed)
         if all(run.run_id != run_id for run in fit.runs):
-            spec = self.spec | {"fit_id": fit.fit_id, "seed": seed, "row": self.row}
-            fit.runs.append(Run(run_id, self.row_id, self.row, spec, timed, self.launches))
+            row = self.row
+            spec = self.spec | {"fit_id": fit.fit_id, "seed": seed, "row": row.names}
+            timed = timed and row.timed
+            fit.runs.append(Run(run_id, row.row_id, row.names, spec, timed, self.launches))
 
 
 def _family(
@@ -377,28 +411,15 @@ def _run_templates(
     family: _Family,
     loaded: LoadedSuite,
     entry: Entry,
-    where: str,
-    backend: Any,
-    size: dict[str, int | None],
+    rows: list[Row],
     known: _RunParts,
 ) -> list[_RunTemplate]:
     spec, model, task = family.spec, family.model, family.task
     templates = []
     launches = loaded.suite.timing.launches if entry.launches is None else entry.launches
-    # The fit's own runtime always comes first: it is what the others are compared with.
-    for name in dict.fromkeys((backend.runtime, *entry.runtimes)):
-        runtime = registry.runtimes.get(name, where)
-        row = {
-            "suite": loaded.suite.suite,
-            "model": model.id,
-            "task": task.id,
-            "recipe": spec["recipe"],
-            "framework": spec["framework"],
-            "runtime": name,
-            "device": spec["device"],
-            "dtype": runtime.dtype,
-            **size,
-        }
+    for row in rows:
+        name = row.names["runtime"]
+        runtime = registry.runtimes.get(name)
         key = (task.id, spec["device"], model.kind, name)
         if key not in known:
             run_spec = {
@@ -423,7 +444,7 @@ def _run_templates(
             }
             known[key] = run_spec, OpenDigest(run_spec, ("fit_id", "seed"))
         run_spec, run_id = known[key]
-        templates.append(_RunTemplate(row, digest(row), run_spec, run_id, launches))
+        templates.append(_RunTemplate(row, run_spec, run_id, launches))
     return templates
 
 

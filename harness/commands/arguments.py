@@ -28,7 +28,7 @@ def add_suite_selection(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--only", nargs="+", default=(), metavar="NAME",
-        help="only these models, tasks or recipes",
+        help="only these models, tasks or recipes, or row_ids by their beginning",
     )  # fmt: skip
     parser.add_argument(
         "--data", action="append", default=[], metavar="TASK=SOURCE",
