@@ -162,31 +162,6 @@ def test_power_is_printed_with_alarms_and_inconclusive(project: Path) -> None:
     assert "comparisons made at once" in answer.out
 
 
-def test_bisect_finds_the_commit_that_lost_quality(project: Path, tmp_path: Path) -> None:
-    mine = tmp_path / "mine"
-    subprocess.run(["git", "clone", "-q", str(project), str(mine)], check=True)
-    lines = (mine / "train.csv").read_text().splitlines()
-    commits = []
-    for i in range(4):
-        if i == 2:  # one class all but vanishes from the training data
-            kept = [line for line in lines[1:] if line.endswith("no")]
-            (mine / "train.csv").write_text("\n".join([*lines[:3], *kept]))
-        (mine / "note.txt").write_text(str(i))
-        git(mine, "add", ".")
-        git(mine, "commit", "-qm", f"change {i}")
-        head = ["git", "rev-parse", "HEAD"]
-        commits.append(subprocess.check_output(head, cwd=mine, text=True).strip())
-    answer = call_harness(
-        "bisect", "origin/main", "HEAD", "mine.yaml", "--only", "tfidf", "--json",
-        cwd=mine, cache=project.parent / "cache",
-    )  # fmt: skip
-    assert answer.status == 0, answer.err
-    found = json.loads(answer.out)
-    assert found["commit"] == commits[2] and "change 2" in found["subject"]
-    worktrees = subprocess.check_output(["git", "worktree", "list"], cwd=mine, text=True)
-    assert len(worktrees.splitlines()) == 1
-
-
 def test_rerun_begins_when_stages_of_ours_have_ended(project: Path) -> None:
     """Its launches are under the same guard as those of `harness run`."""
     kept, cache = project / "guarded", project.parent / "cache"
