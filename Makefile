@@ -1,7 +1,7 @@
 # make bench SUITE=nlp     run a suite: makes .venv, installs, runs, renders, prints the board
 # make test                makes .venv, installs, tests
 # make regress             did the harness itself get slower?
-# make lint                ruff and mypy
+# make lint                ruff, mypy, and the schemas of the workflow and the action
 #
 # EXTRA=gpu installs the CUDA build of ONNX Runtime; never mix it with cpu in one .venv.
 
@@ -48,7 +48,8 @@ test-slow: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 # 200 kills at random instants of a small suite (about 25 minutes on 2 cores), 12,000 generated
-# suites and data files (about 10), and the same model timed twice, 50 times over (about 25).
+# suites and data files (about 10), the same model timed twice, 50 times over (about 25), and 30
+# comparisons of a row with itself (about an hour).
 chaos: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python -m pytest -m chaos -s $(ARGS)
 
@@ -75,6 +76,8 @@ lint: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

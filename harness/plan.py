@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,7 +23,7 @@ from harness import registry
 from harness.data.formats.image_folder import hidden
 from harness.errors import RequestError
 from harness.records.identity import OpenDigest, digest
-from harness.selection import select
+from harness.selection import Row, Selection
 from harness.sources import default_cache, member, resolve
 from harness.sources.path import local_path
 from harness.suite import Entry, FileRef, LoadedSuite, Model, Settings, Suite, TaskEntry
@@ -43,7 +43,8 @@ class Options:
 
     full: bool = False
     seeds: tuple[int, ...] = ()
-    only: tuple[str, ...] = ()  # what `harness.selection` selects by; empty: everything
+    #: what `harness.selection` selects by; empty: everything
+    only: tuple[str, ...] = ()
     trust_remote_code: bool = False
 
 
@@ -132,7 +133,7 @@ def make_plan(
     for i, task in enumerate(suite.tasks):
         registry.tasks.get(task.type, loaded.where("tasks", i, "type"))
     _refuse_endless(loaded, options)
-    selection = select(options.only, _names(suite), str(loaded.path))
+    selection = Selection(options.only, _names(suite), str(loaded.path))
     curves = _with_curves(loaded, options)
     fits: dict[tuple[str, str, str], Fit] = {}
     rows: dict[tuple[Any, ...], tuple[Fit, str]] = {}
@@ -152,9 +153,11 @@ def make_plan(
                         f"({model_id}); it knows {', '.join(backend.kinds)}"
                     )
                 for task_id in entry.tasks:
-                    if not selection.wants(
-                        model=model_id, task=task_id, recipe=entry.recipe, framework=framework
-                    ):
+                    called = {
+                        "model": model_id, "task": task_id, "recipe": entry.recipe,
+                        "framework": framework,
+                    }  # fmt: skip
+                    if selection.leaves_out(called):
                         continue
                     seeds = options.seeds or entry.seeds or suite.seeds
                     if baseline and not entry.seeds:
@@ -165,7 +168,14 @@ def make_plan(
                             f"{where}: {task_id} is learned from training sets of several sizes; "
                             "give budget.train of this entry a size, or several, too"
                         )
-                    for size, device in product(sizes, entry.devices or suite.devices):
+                    for size, asked in product(sizes, entry.devices or suite.devices):
+                        device = _device(asked, machine.gpu)
+                        row = {"train_budget": size} if task_id in curves else {}
+                        runtimes = backend.runtime, *entry.runtimes
+                        place = {"suite": suite.suite, **called, "device": device}
+                        wanted = selection.of(_rows(place, runtimes, row, where), called)
+                        if not wanted:
+                            continue
                         if model_id not in model_parts:
                             model_parts[model_id] = model_spec(model, loaded.path.parent)
                         if (i, task_id) not in task_parts:
@@ -180,13 +190,12 @@ def make_plan(
                             model_parts[model_id],
                             _sized(task_parts[i, task_id], size),
                             framework,
-                            _device(device, machine.gpu),
+                            device,
                             resolved,
                             machine,
                         )
-                        row = {"train_budget": size} if task_id in curves else {}
                         templates = (
-                            _run_templates(family, loaded, entry, where, backend, row, run_parts)
+                            _run_templates(family, loaded, entry, wanted, run_parts)
                             if not family.open
                             else []
                         )
@@ -197,6 +206,7 @@ def make_plan(
                             timed = order == 0 or suite.timing.seeds == "all"
                             for template in templates:
                                 template.add_to(known, timed)
+    selection.check()
     if not fits:
         raise RequestError(
             f"{loaded.path}: nothing to run with --only {' '.join(options.only)}: the matrix has "
@@ -288,6 +298,29 @@ def _refuse_two_of_a_row(
         )
 
 
+def _rows(
+    place: Mapping[str, str],
+    runtimes: tuple[str, ...],
+    size: Mapping[str, int | None],
+    where: str,
+) -> list[Row]:
+    """A fit's rows, one a runtime. ``place``: suite, model, task, recipe, framework and device.
+
+    The fit's own runtime comes first in ``runtimes``: it is what the others are compared with.
+    """
+    return [
+        Row(
+            {
+                **place,
+                "runtime": runtime,
+                "dtype": registry.runtimes.get(runtime, where).dtype,
+                **size,
+            }
+        )
+        for runtime in dict.fromkeys(runtimes)
+    ]
+
+
 def _device(asked: str, gpu: bool) -> str:
     return ("cuda" if gpu else "cpu") if asked == "auto" else asked
 
@@ -312,8 +345,7 @@ class _Family:
 class _RunTemplate:
     """One runtime's runs of a family."""
 
-    row: dict[str, Any]
-    row_id: str
+    row: Row
     spec: dict[str, Any]  # without the fit's id and the seed
     run_id: OpenDigest
     launches: int
@@ -322,8 +354,10 @@ class _RunTemplate:
         seed = fit.spec["seed"]
         run_id = self.run_id(fit_id=fit.fit_id, seed=seed)
         if all(run.run_id != run_id for run in fit.runs):
-            spec = self.spec | {"fit_id": fit.fit_id, "seed": seed, "row": self.row}
-            fit.runs.append(Run(run_id, self.row_id, self.row, spec, timed, self.launches))
+            row = self.row
+            spec = self.spec | {"fit_id": fit.fit_id, "seed": seed, "row": row.names}
+            timed = timed and row.timed
+            fit.runs.append(Run(run_id, row.row_id, row.names, spec, timed, self.launches))
 
 
 def _family(
@@ -397,28 +431,15 @@ def _run_templates(
     family: _Family,
     loaded: LoadedSuite,
     entry: Entry,
-    where: str,
-    backend: Any,
-    size: dict[str, int | None],
+    rows: list[Row],
     known: _RunParts,
 ) -> list[_RunTemplate]:
     spec, model, task = family.spec, family.model, family.task
     templates = []
     launches = loaded.suite.timing.launches if entry.launches is None else entry.launches
-    # The fit's own runtime always comes first: it is what the others are compared with.
-    for name in dict.fromkeys((backend.runtime, *entry.runtimes)):
-        runtime = registry.runtimes.get(name, where)
-        row = {
-            "suite": loaded.suite.suite,
-            "model": model.id,
-            "task": task.id,
-            "recipe": spec["recipe"],
-            "framework": spec["framework"],
-            "runtime": name,
-            "device": spec["device"],
-            "dtype": runtime.dtype,
-            **size,
-        }
+    for row in rows:
+        name = row.names["runtime"]
+        runtime = registry.runtimes.get(name)
         key = (task.id, spec["device"], model.kind, name)
         if key not in known:
             run_spec = {
@@ -444,7 +465,7 @@ def _run_templates(
             }
             known[key] = run_spec, OpenDigest(run_spec, ("fit_id", "seed"))
         run_spec, run_id = known[key]
-        templates.append(_RunTemplate(row, digest(row), run_spec, run_id, launches))
+        templates.append(_RunTemplate(row, run_spec, run_id, launches))
     return templates
 
 

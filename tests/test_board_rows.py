@@ -336,11 +336,16 @@ def test_no_plan_is_a_clear_request_error(tmp_path: Path) -> None:
         build(tmp_path)
 
 
-def test_records_of_a_newer_program_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["plan", "fit", "status", "metrics", "timing", "host"])
+def test_records_of_a_newer_program_are_refused(tmp_path: Path, name: str) -> None:
     folder = one_task(tmp_path, {"a": [wrong_at(5)]})
-    plan = json.loads((folder / "plan.json").read_text())
-    (folder / "plan.json").write_text(json.dumps({**plan, "schema_version": 99}))
-    with pytest.raises(RequestError, match="schema_version 99"):
+    write_json(folder / "fits" / "a-0" / "fit.json", {"seconds": 1.0})
+    measured = folder / "runs" / "a-0" / "measurements" / "h-1"
+    write_json(measured / "timing.json", {"latency_p50_ms": 1.0})
+    write_json(measured / "host.json", {"host_id": "h"})
+    path = next(folder.rglob(f"{name}.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99}))
+    with pytest.raises(RequestError, match=f"{name}.json: schema_version 99"):
         build(folder, Definition())
 
 

@@ -43,8 +43,12 @@ def write_data(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
+def make_project(folder: Path) -> Path:
     """A user's repository with records of its main branch, committed."""
-    folder = tmp_path_factory.mktemp("project")
+    folder.mkdir(exist_ok=True)
     write_data(folder)
     (folder / "mine.yaml").write_text(SUITE)
     git(folder, "init", "-q", "-b", "main")
@@ -156,45 +160,6 @@ def test_power_is_printed_with_alarms_and_inconclusive(project: Path) -> None:
     assert "3 points lost" in answer.out
     assert "assumed: 3 launches tell too little" in answer.out
     assert "comparisons made at once" in answer.out
-
-
-@pytest.mark.chaos
-def test_thirty_real_reruns_of_equal_things_raise_no_alarm(project: Path) -> None:
-    """About an hour on a busy machine: 30 comparisons of main with itself at the default."""
-    verdicts = []
-    for _ in range(30):
-        answer = call(project, "compare", "main", "main", "--rerun", "--json")
-        assert answer.status in (0, 3), answer.err
-        verdicts += [
-            f["verdict"] for f in json.loads(answer.out)["findings"] if f["kind"] == "speed"
-        ]
-    print({verdict: verdicts.count(verdict) for verdict in set(verdicts)})
-    assert verdicts.count("regression") <= len(verdicts) // 100
-
-
-def test_bisect_finds_the_commit_that_lost_quality(project: Path, tmp_path: Path) -> None:
-    mine = tmp_path / "mine"
-    subprocess.run(["git", "clone", "-q", str(project), str(mine)], check=True)
-    lines = (mine / "train.csv").read_text().splitlines()
-    commits = []
-    for i in range(4):
-        if i == 2:  # one class all but vanishes from the training data
-            kept = [line for line in lines[1:] if line.endswith("no")]
-            (mine / "train.csv").write_text("\n".join([*lines[:3], *kept]))
-        (mine / "note.txt").write_text(str(i))
-        git(mine, "add", ".")
-        git(mine, "commit", "-qm", f"change {i}")
-        head = ["git", "rev-parse", "HEAD"]
-        commits.append(subprocess.check_output(head, cwd=mine, text=True).strip())
-    answer = call_harness(
-        "bisect", "origin/main", "HEAD", "mine.yaml", "--only", "tfidf", "--json",
-        cwd=mine, cache=project.parent / "cache",
-    )  # fmt: skip
-    assert answer.status == 0, answer.err
-    found = json.loads(answer.out)
-    assert found["commit"] == commits[2] and "change 2" in found["subject"]
-    worktrees = subprocess.check_output(["git", "worktree", "list"], cwd=mine, text=True)
-    assert len(worktrees.splitlines()) == 1
 
 
 def test_rerun_begins_when_stages_of_ours_have_ended(project: Path) -> None:

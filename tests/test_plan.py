@@ -10,6 +10,7 @@ import pytest
 from harness.errors import RequestError
 from harness.execute.report import label
 from harness.plan import Fit, Machine, Options, Plan, make_plan
+from harness.selection import Row, Selection
 from harness.suite import load_suite
 
 MACHINE = Machine("host", gpu=False, cores=2)
@@ -150,6 +151,48 @@ def test_only_refuses_a_misspelt_name_beside_a_right_one(folder: Path) -> None:
         planned(folder, only=("nobody-at-all",))
     with pytest.raises(RequestError, match=r"nothing to run with --only tfidf other: .* together"):
         planned(folder, TWO_BY_TWO, only=("tfidf", "other"))
+
+
+def test_only_selects_a_row_by_the_beginning_of_its_id() -> None:
+    loaded = load_suite("nlp")
+    keys = make_plan(loaded, Options(), {}, MACHINE).open_keys
+    resolved = dict.fromkeys(keys, "float32")
+    whole = {run.run_id: run for _, run in make_plan(loaded, Options(), resolved, MACHINE).runs()}
+    wanted = next(run for run in whole.values() if run.row["runtime"] == "onnxruntime")
+    one = make_plan(loaded, Options(only=(wanted.row_id[:8],)), resolved, MACHINE)
+    runs = [run for _, run in one.runs()]
+    assert {run.row_id for run in runs if run.row["runtime"] != "torch"} == {wanted.row_id}
+    # the fit's own runtime is what parity is measured against; only the row's runs are timed
+    assert {run.row["runtime"] for run in runs} == {"torch", "onnxruntime"}
+    assert all(run.spec == whole[run.run_id].spec for run in runs)
+    assert {run.row_id for run in runs if run.timed} == {wanted.row_id}
+    # before `auto` is measured there are no runs, and the same fits
+    opened = make_plan(loaded, Options(only=(wanted.row_id,)), {}, MACHINE)
+    assert len(opened.fits) == len(one.fits)
+
+
+def test_a_beginning_of_several_row_ids_is_refused_and_a_name_is_never_one() -> None:
+    rows = [Row({"model": str(i)}) for i in range(1000)]
+    by_beginning: dict[str, list[Row]] = {}
+    for row in rows[1:]:
+        by_beginning.setdefault(row.row_id[:4], []).append(row)
+    text, (first, second, *_) = max(by_beginning.items(), key=lambda item: len(item[1]))
+    known, called = {"model": {"m", "other"}}, {"model": "m"}
+    clear = Selection([first.row_id], known, "mine.yaml")
+    assert [row.row_id for row in clear.of(rows, called)] == [rows[0].row_id, first.row_id]
+    clear.check()
+    selection = Selection([text], known, "mine.yaml")
+    assert len(selection.of(rows, called)) > 2
+    with pytest.raises(RequestError, match=rf"--only {text} is ambiguous: .*{second.row_id}"):
+        selection.check()
+    assert Selection([text], {"model": {text}}, "mine.yaml").of(rows, called) == []
+    both = Selection([first.row_id, "other"], known, "mine.yaml")
+    assert both.of(rows, {"model": "other"}) == rows
+    assert [row.row_id for row in both.of(rows, called)] == [rows[0].row_id, first.row_id]
+    none = Selection(["0123456789abcdef"], known, "mine.yaml")
+    with pytest.raises(RequestError, match=r"--only 0123456789abcdef: no model .* no row_id"):
+        none.of(rows, called)
+        none.check()
 
 
 def test_a_framework_that_cannot_fit_a_kind_is_refused_with_file_and_line(folder: Path) -> None:

@@ -148,7 +148,9 @@ def read_plan(results_folder: Path) -> dict[str, Any]:
 
 
 def collect(results_folder: Path, near: str | None = None) -> Records:
-    """Everything a board needs of ``results/<suite>``; `RequestError` as `read_plan` raises it.
+    """Everything a board needs of ``results/<suite>``.
+
+    `RequestError` as `read_plan` raises it, and for records of a newer schema.
 
     ``near``: a host_id whose timings come first; without it, or of rows that it did not time,
     those of the host that timed a row most.
@@ -231,10 +233,14 @@ def _check_digests(record: Path, last: str = "status.json") -> None:
 
 
 def _read(shape: type[shapes.Shape], path: Path) -> dict[str, Any]:
-    """A file of a record, {} where there is none; `Damaged` where it holds something else."""
+    """A file of a record, {} where there is none; `Damaged` where it holds something else.
+
+    `RequestError` where its schema is newer than this program, whose shapes it need not have.
+    """
     value = read_json(path)
     if value is None:
         return {}
+    refuse_newer(path, value)
     if wrong := shapes.fault(shape, value):
         raise Damaged(f"{path.name}: {wrong}")
     return value

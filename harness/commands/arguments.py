@@ -29,7 +29,8 @@ def add_suite_selection(parser: argparse.ArgumentParser) -> None:
     add_only(
         parser,
         "only these models, tasks, recipes or frameworks; names of one kind add up, kinds narrow "
-        "each other: --only A B TASK is both models on that task",
+        "each other: --only A B TASK is both models on that task; or rows, by the beginnings of "
+        "their row_ids",
     )
     parser.add_argument(
         "--data", action="append", default=[], metavar="TASK=SOURCE",

@@ -1,6 +1,7 @@
 """``harness bisect``: which commit moved a row? Runs only that row, at as few commits as it takes.
 
-Each commit is checked out into a worktree of its own and judged against GOOD by the rule of
+Each commit is checked out into a worktree of its own, runs on what it asks for (``--install``) or
+on this environment's packages behind its own code, and is judged against GOOD by the rule of
 ``harness compare``; an inconclusive comparison counts as good, since nothing was shown. Quality
 and sizes are read from the records; times and memory are taken in turns with GOOD's (``--time``).
 """
@@ -10,26 +11,38 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import shlex
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from harness.commands.arguments import add_only, positive
-from harness.compare.judge import Options, compare, join_rows
+from harness.compare import words
+from harness.compare.judge import Options, compare, join_rows, row_name, wanted
 from harness.compare.margins import margin_of, parse_margins
 from harness.compare.sides import Side, read_side
 from harness.errors import RequestError
+from harness.execute.checkouts import Checkout, Checkouts, git
+from harness.execute.rerun import Arm, rerun
 from harness.process_groups import program
+from harness.sources import default_cache
 
-EXAMPLE = "harness bisect v1.0 HEAD smoke --only tfidf"
+EXAMPLE = "harness bisect v1.0 HEAD smoke --only 8c6979c0"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("good", metavar="GOOD", help="a revision that is fine")
     parser.add_argument("bad", metavar="BAD", help="a later one that is worse")
     parser.add_argument("suite", metavar="SUITE", help="a name, or a YAML file in the repository")
-    add_only(parser, "as `harness run` takes it")
+    add_only(parser, "only this row, by the beginning of its row_id; or as `harness run` takes it")
+    parser.add_argument(
+        "--install", default="", metavar="ARGUMENTS",
+        help="what pip installs for each commit, in its checkout and into an environment of its "
+        "own: '-r requirements.txt', or '-c constraints.txt .[cpu]' (default: all commits run on "
+        "the packages of this environment)",
+    )  # fmt: skip
     parser.add_argument("--margin", action="append", default=[], metavar="METRIC=X")
     parser.add_argument(
         "--time", action="store_true", help="judge times as well, launches taking turns with GOOD's"
@@ -39,27 +52,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     commits = _between(args.good, args.bad)
-    options = Options(margins=parse_margins(args.margin), only=tuple(args.only))
-    with tempfile.TemporaryDirectory(prefix="harness-bisect-") as scratch:
-        work = _Work(Path(scratch), args, options)
-        try:
-            good = work.side(_commit(args.good))
-            if not work.is_worse(good, commits[-1]):
-                raise RequestError(
-                    f"{args.bad} shows no regression against {args.good}; nothing to look for"
-                )
-            low, high = -1, len(commits) - 1  # commits[low] is good, commits[high] is worse
-            while high - low > 1:
-                middle = (low + high) // 2
-                if work.is_worse(good, commits[middle]):
-                    high = middle
-                else:
-                    low = middle
-        finally:
-            work.close()
-    subject = _git("show", "--no-patch", "--format=%h %s (%an, %as)", commits[high])
+    with (
+        tempfile.TemporaryDirectory(prefix="harness-bisect-") as scratch,
+        Checkouts(Path(scratch), _words(args.install), _say) as checkouts,
+    ):
+        work = _Work(Path(scratch), args, checkouts)
+        good = work.side(_commit(args.good))
+        rows = work.rows(good)
+        for row_id, name in rows.items():
+            _say(f"row {row_id}: {name}")
+        if not work.is_worse(good, commits[-1]):
+            raise RequestError(
+                f"{args.bad} shows no regression against {args.good}; nothing to look for"
+            )
+        low, high = -1, len(commits) - 1  # commits[low] is good, commits[high] is worse
+        while high - low > 1:
+            middle = (low + high) // 2
+            if work.is_worse(good, commits[middle]):
+                high = middle
+            else:
+                low = middle
+    subject = git("show", "--no-patch", "--format=%h %s (%an, %as)", commits[high])
     if args.json:
-        print(json.dumps({"commit": commits[high], "subject": subject, "tried": work.tried}))
+        found = {"commit": commits[high], "subject": subject, "tried": work.tried, "rows": rows}
+        print(json.dumps(found))
     else:
         print(f"first commit that is worse: {subject}")
         for line in work.findings.get(commits[high], []):
@@ -68,37 +84,47 @@ def run(args: argparse.Namespace) -> int:
 
 
 class _Work:
-    """Worktrees and their results; owns them until `close`."""
+    """What was run so far, and what it showed."""
 
-    def __init__(self, scratch: Path, args: argparse.Namespace, options: Options) -> None:
-        self.scratch, self.args, self.options = scratch, args, options
-        self.trees: dict[str, Path] = {}
+    def __init__(self, scratch: Path, args: argparse.Namespace, checkouts: Checkouts) -> None:
+        self.scratch, self.args, self.checkouts = scratch, args, checkouts
+        self.options = Options(margins=parse_margins(args.margin), only=tuple(args.only))
+        self.cache = default_cache().resolve()  # commits run in folders of their own
         self.findings: dict[str, list[str]] = {}
         self.tried: list[str] = []
 
     def side(self, commit: str) -> Side:
-        """The row's records at a commit, run in its own tree."""
-        tree = self.scratch / commit[:12]
-        if commit not in self.trees:
-            _git("worktree", "add", "--force", "--detach", str(tree), commit)
-            self.trees[commit] = tree
+        """The rows' records at a commit, run in its own checkout."""
+        if commit not in self.tried:
+            self._run(self.checkouts.of(commit))
             self.tried.append(commit)
-            print(f"at {commit[:10]}", file=sys.stderr)
-            command = [sys.executable, "-m", "harness.cli", "run", self.args.suite]
-            command += ["--only", *self.args.only] if self.args.only else []
-            command += [] if self.args.time else ["--launches", "0"]
-            command += ["--results", str(self._results(commit))]
-            with program(command, errors=subprocess.PIPE, folder=tree) as process:
-                _, errors = process.communicate()
-            if process.returncode not in (0, 1):
-                tail = errors.decode(errors="replace").strip().splitlines()[-1:]
-                raise RequestError(f"at {commit[:10]} the suite does not run: {' '.join(tail)}")
         return read_side(commit[:10], self._results(commit))
+
+    def _run(self, checkout: Checkout) -> None:
+        _say(f"at {checkout.commit[:10]}")
+        command = [checkout.interpreter.python, "-P", "-m", "harness.cli", "run", self.args.suite]
+        command += ["--only", *self.args.only] if self.args.only else []
+        command += [] if self.args.time else ["--launches", "0"]
+        command += ["--results", str(self._results(checkout.commit))]
+        sees = checkout.interpreter.sees(os.environ) | {"HARNESS_CACHE": str(self.cache)}
+        with program(
+            command, environment=sees, errors=subprocess.PIPE, folder=checkout.tree
+        ) as process:
+            _, errors = process.communicate()
+        if process.returncode not in (0, 1):
+            tail = errors.decode(errors="replace").strip().splitlines()[-1:]
+            raise RequestError(
+                f"at {checkout.commit[:10]} the suite does not run: {' '.join(tail)}"
+            )
+
+    def rows(self, side: Side) -> dict[str, str]:
+        """What the rows that are looked at are called, by row_id."""
+        return {
+            row.row_id: row_name(row) for row in side.rows.values() if wanted(row, self.options)
+        }
 
     def is_worse(self, good: Side, commit: str) -> bool:
         """Whether the rule calls a regression of ``commit`` against GOOD."""
-        from harness.compare import words
-
         base, head = good, self.side(commit)
         if self.args.time:
             base, head = self._in_turns(good, head)
@@ -107,17 +133,9 @@ class _Work:
         return bool(found)
 
     def _in_turns(self, good: Side, head: Side) -> tuple[Side, Side]:
-        from harness.execute.launches import Interpreter
-        from harness.execute.rerun import Arm, rerun
-        from harness.sources import default_cache
-
-        trees = {commit[:10]: tree for commit, tree in self.trees.items()}
+        made = {commit[:10]: self.checkouts.of(commit) for commit in self.tried}
         sides = [
-            (
-                side,
-                self.scratch / f"results-{side.name}",
-                Arm(label, default_cache().resolve(), Interpreter(tree=trees[side.name])),
-            )
+            (side, self._results(side.name), Arm(label, self.cache, made[side.name].interpreter))
             for side, label in ((good, "GOOD"), (head, "BAD"))
         ]
         pairs, _, _ = join_rows(good, head, self.options)
@@ -131,17 +149,21 @@ class _Work:
     def _results(self, commit: str) -> Path:
         return self.scratch / f"results-{commit[:10]}"
 
-    def close(self) -> None:
-        for tree in self.trees.values():
-            subprocess.run(
-                ["git", "worktree", "remove", "--force", str(tree)],
-                capture_output=True, check=False,
-            )  # fmt: skip
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise RequestError(f"--install {text}: {error}") from None
 
 
 def _between(good: str, bad: str) -> list[str]:
     """Commits after GOOD up to BAD, oldest first."""
-    found = _git("rev-list", "--reverse", "--first-parent", f"{_commit(good)}..{_commit(bad)}")
+    found = git("rev-list", "--reverse", "--first-parent", f"{_commit(good)}..{_commit(bad)}")
     if not found:
         raise RequestError(f"no commit lies between {good} and {bad}; GOOD is the older one")
     return found.split()
@@ -150,12 +172,4 @@ def _between(good: str, bad: str) -> list[str]:
 def _commit(text: str) -> str:
     if text.startswith("-"):
         raise RequestError(f"{text!r} is no git revision")
-    return _git("rev-parse", "--verify", "--end-of-options", f"{text}^{{commit}}")
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise RequestError(f"git {arguments[0]} {arguments[-1]}: {lines[-1]}")
-    return done.stdout.strip()
+    return git("rev-parse", "--verify", "--end-of-options", f"{text}^{{commit}}")

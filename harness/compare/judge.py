@@ -18,6 +18,7 @@ from harness.compare.rule import decide
 from harness.compare.sides import Side, SideRow
 from harness.compare.speed import SESSION_SD, WORSE, SpeedChange, speed_change
 from harness.errors import RequestError
+from harness.selection import begins
 from harness.stats.discoveries import benjamini_hochberg
 
 
@@ -133,7 +134,7 @@ def wanted(row: SideRow, options: Options) -> bool:
     """Whether ``--only`` asks for a row, by a name or by the beginning of its row_id."""
     names = {str(row.flat.get(k)) for k in ("model", "task", "runtime", "recipe", "framework")}
     return not options.only or any(
-        name in names or (len(name) >= 4 and row.row_id.startswith(name)) for name in options.only
+        name in names or begins(row.row_id, name) for name in options.only
     )
 
 

@@ -88,7 +88,6 @@ def read_side(name: str, folder: Path, suite: str | None = None) -> Side:
     margins: dict[str, float] = {}
     notes: list[str] = []
     for place in places:
-        _refuse_newer(place)
         records = collect(place)
         margins |= records.plan.get("margins") or {}
         for row in records.rows:
@@ -134,17 +133,6 @@ def _failure(measurement: Path) -> list[str]:
     if status is None or status.get("status") == "ok":
         return []
     return [f"{status.get('status')}: {status.get('reason') or 'no reason recorded'}"]
-
-
-def _refuse_newer(place: Path) -> None:
-    """`RequestError` where a record that boards read is of a newer schema; see `checked`."""
-    for kind, names in (
-        ("fits", ("spec", "status", "fit", "facts")),
-        ("runs", ("spec", "status", "metrics")),
-    ):
-        for name in names:
-            for path in sorted(place.glob(f"{kind}/*/{name}.json")):
-                checked(path)
 
 
 def _number(folder: Path) -> tuple[str, int]:

@@ -54,8 +54,7 @@ class Interpreter:
 
     def sees(self, environment: Mapping[str, str]) -> dict[str, str]:
         """``environment`` with the tree in front and this one's own variables."""
-        # the working folder may hold the other side's code, and would go before all else
-        found = dict(environment) | {"PYTHONSAFEPATH": "1"}
+        found = dict(environment)
         if self.tree is not None:
             paths = (str(self.tree.resolve()), found.get("PYTHONPATH", ""))
             found["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
