@@ -25,6 +25,7 @@ PATTERNS = (
     "merges.txt",
     "spiece.model",
     "sentencepiece.bpe.model",
+    "spm.model",
     "tokenizer.model",
 )
 PICKLES = ("*.bin", "*.pth", "*.pt", "*.ckpt", "*.pkl")

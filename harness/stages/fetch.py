@@ -25,7 +25,7 @@ _CONVERTERS = ("torch", "transformers", "timm", "gguf", "tokenizers", "safetenso
 #: Tokenizers from which tokenizer.json is made; image models have none of them.
 _OLD_TOKENIZERS = (
     "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
-    "tokenizer.model",
+    "spm.model", "tokenizer.model",
 )  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def model_folder(job: Job) -> Path | None:
     """
     raw = fetch_model(job.model_entry, job.cache, job.base, trust_remote_code=job.trust_remote_code)
     architecture = job.model_entry.architecture
-    if raw is None or _is_neutral(raw, architecture):
+    if raw is None or is_neutral(raw, architecture):
         return raw
     # Needs the framework that knows the foreign format; only a worker of it gets here first,
     # all others find the folder made.
@@ -110,7 +110,8 @@ def _holds(folder: Path, found: dict[str, Path]) -> bool:
     )
 
 
-def _is_neutral(folder: Path, architecture: str | None) -> bool:
+def is_neutral(folder: Path, architecture: str | None) -> bool:
+    """Whether every framework can load the files as they came."""
     names = [p.name for p in folder.iterdir()]
     if any(name.endswith(_FOREIGN) for name in names):
         return False
