@@ -3,14 +3,14 @@
 # make regress             did the harness itself get slower?
 # make lint                ruff, mypy, and the schemas of the workflow and the action
 #
-# EXTRA=gpu installs the CUDA build of ONNX Runtime; never mix it with cpu in one .venv.
+# EXTRA=gpu installs the CUDA build of ONNX Runtime, into .venv-gpu: both builds own one folder.
 
 SUITE   ?= smoke
 RESULTS ?= results
 EXTRA   ?= cpu
 ARGS    ?=
 PYTHON  ?= python3
-VENV    ?= .venv
+VENV    ?= $(if $(filter gpu,$(EXTRA)),.venv-gpu,.venv)
 BIN     := $(VENV)/bin
 
 .DEFAULT_GOAL := help
@@ -23,6 +23,9 @@ help:
 $(VENV)/.run-$(EXTRA): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one with PYTHON=..." >&2; exit 2; }
+	@for other in $(filter-out $@,$(wildcard $(VENV)/.run-*)); do \
+	  echo "$(VENV) holds another build of ONNX Runtime ($$other), and both own one folder;" \
+	    "name a new one with VENV=..." >&2; exit 2; done
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[$(EXTRA),tensorflow,pages]'
@@ -80,4 +83,4 @@ lint: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-gpu $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

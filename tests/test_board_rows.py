@@ -94,6 +94,14 @@ def test_a_row_is_the_mean_over_its_seeds(results: Path) -> None:
     assert (row["seeds_ok"], row["score_basis"]) == (3, "examples+seeds")
 
 
+def test_a_row_has_the_family_that_its_fits_recorded(tmp_path: Path) -> None:
+    folder = one_task(tmp_path, {"recorded": [[1, 0]], "older": [[1, 1]]})
+    facts = {"flops_per_example": 1.0, "family": "autoencoding"}
+    write_json(folder / "fits" / "recorded-0" / "facts.json", facts)
+    rows = {row["model"]: row["model_family"] for row in build(folder).rows}
+    assert rows == {"recorded": "autoencoding", "older": None}
+
+
 def test_timings_are_medians_over_launches_and_p99_stays_null(results: Path) -> None:
     row = find(build(results).rows, model="minilm", task="entities", runtime="onnxruntime",
                recipe="fine-tune")  # fmt: skip

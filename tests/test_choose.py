@@ -253,6 +253,28 @@ def test_price_is_seconds_times_the_hourly_price() -> None:
     assert any("a million predictions cost 100 " in line for line in said.why)
 
 
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({"model_name": "Llama", "model_family": "autoencoding"},
+         "as this one is (by its configuration;"),
+        ({"model_name": "My BERT", "model_family": "autoregressive"},
+         "this one is autoregressive, yet it scored (by its configuration;"),
+        ({"model_name": "My BERT"}, "as this one is (by its name;"),
+        ({"model_name": "Llama", "model_family": None},
+         "this one is autoregressive, yet it scored (by its name;"),
+        ({"model_name": "own"}, None),
+        ({"model_name": "BERT", "model_kind": "static-embeddings"}, None),
+    ],
+)  # fmt: skip
+def test_a_family_is_that_of_the_configuration_and_of_the_name_only_without_one(
+    facts: dict[str, Any], told: str | None
+) -> None:
+    why = [line for line in said_of([row("a", **facts)], Question(TEXT)).why if "suit" in line]
+    assert [told in line for line in why if told] == ([True] if told else [])
+    assert len(why) == (1 if told else 0)
+
+
 def test_the_runner_up_is_preferred_for_what_it_is_better_at() -> None:
     rows = [row("a", 0.9), row("b", 0.8, latency_p90_ms=1.0, size_mb=120.0)]
     said = said_of(rows, Question(TEXT))

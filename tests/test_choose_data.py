@@ -171,6 +171,7 @@ def test_a_short_time_is_told_what_was_not_tried_and_why(
     assert "tfidf baseline" in fitted and "own fine-tune" in untried
     assert "own linear-probe" in fitted | untried
     assert "went no further: own fine-tune: " in answer.out
+    assert f"took {trace['seconds']:.0f} s of 12 s" in answer.out
 
 
 def test_a_wrong_type_is_one_message(harness: Harness, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from harness.choose.halving import (
     useful_size,
 )
 from harness.choose.own_data import Arm
-from harness.choose.search import Search
+from harness.choose.search import Search, board_in_time
 from harness.suite import Entry
 
 Curve = Callable[[int], float]
@@ -165,6 +165,61 @@ def test_what_takes_longer_than_expected_does_not_cost_the_favourite_its_fit() -
     finalists = search.run()
     assert ("bert linear-probe", 1000) in world.log
     assert finalists[0].name == "bert linear-probe"
+
+
+def test_where_nothing_tells_a_cost_the_first_fit_is_a_small_one() -> None:
+    """On all 100,000 examples the probe would take 1,000 s of the 20 s there are."""
+    world = World(PROBE, TUNED, TFIDF)
+    search = world.search(20, examples=100_000)
+    search.guessed = lambda arm, train: world.costs[arm.name] * train if world.log else 0.0
+    search.run()
+    assert world.log[0] == ("bert linear-probe", 100)
+    assert search.final > 100 and world.now <= 20 + world.costs["tfidf baseline"] * search.final
+
+
+class Board:
+    """Runs of five seconds, three of each arm but one of a baseline's."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.worked: list[Arm] = []
+
+    def runs(self, arms: Sequence[Arm]) -> int:
+        return sum(1 if arm.baseline else 3 for arm in arms)
+
+    def work(self, arms: Sequence[Arm]) -> None:
+        self.now += 5 * self.runs([arm for arm in arms if arm not in self.worked])
+        self.worked += [arm for arm in arms if arm not in self.worked]
+
+    def within(self, deadline: float) -> tuple[list[str], dict[str, str]]:
+        finalists = [TUNED[0], PROBE[0], TFIDF[0]]
+        found, left_out = board_in_time(
+            finalists, self.work, self.runs, deadline, clock=lambda: self.now
+        )
+        assert found == self.worked
+        return [arm.name for arm in found], left_out
+
+
+def test_a_board_ends_in_time_and_says_what_it_had_no_time_for() -> None:
+    """The best arm and the baseline take 20 s; the other is expected to take 3 x 5 s x 1.3."""
+    board = Board()
+    assert board.within(40) == (
+        ["bert fine-tune", "tfidf baseline", "bert linear-probe"], {}
+    )  # fmt: skip
+    assert board.now == 35
+    board = Board()
+    assert board.within(35) == (
+        ["bert fine-tune", "tfidf baseline"],
+        {"bert linear-probe": "scoring and timing it would take about 20 s, and 15 s were left "
+                              "for it"},
+    )  # fmt: skip
+    assert board.now == 20
+
+
+def test_the_best_and_a_baseline_are_an_answer_however_late_it_is() -> None:
+    names, left_out = Board().within(0)
+    assert names == ["bert fine-tune", "tfidf baseline"]
+    assert "and 0 s were left" in left_out["bert linear-probe"]
 
 
 def test_a_failed_fit_is_out_and_is_not_paid_for_again() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from harness.commands.doctor import conflicts
 from harness.commands.tune import choose, draw_trials
 from tests.conftest import Harness
 
@@ -90,7 +91,21 @@ def test_doctor_tells_frameworks_and_host(harness: Harness) -> None:
     assert told["frameworks"]["torch"]["version"]
     assert "CPUExecutionProvider" in told["frameworks"]["onnxruntime"]["providers"]
     assert told["host"]["cores"] >= 1
+    assert told["conflicts"] == []
     assert "harness doctor" not in harness("doctor").err
+
+
+def test_doctor_tells_two_builds_that_own_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("buildone", "buildone_gpu"):
+        facts = tmp_path / f"{name}-1.0.dist-info"
+        facts.mkdir()
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (facts / "top_level.txt").write_text("buildone\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (told,) = conflicts(["buildone", "numpy"])
+    assert told.startswith("buildone and buildone_gpu are installed on top of each other")
 
 
 def test_fetch_then_run_without_a_network(harness: Harness, tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from harness.backends.base import pad
+from harness.backends.torch.family import family_of
 from harness.backends.torch.flops import artifact_facts, count
 from harness.measure.reference_speed import flops_per_second
 from tests import tiny_models
@@ -32,6 +34,36 @@ def test_a_berts_operations_are_those_of_the_formula(tmp_path: Path, length: int
     example = pad(tiny_models.tokens([length]), np.array([0]))
     facts = artifact_facts(artifact, example)
     assert facts["flops_per_example"] == bert_flops(length, 32, 64, 2, 5)
+    assert facts["family"] == "autoencoding"
+
+
+def bart_config() -> Any:
+    from transformers import BartConfig
+
+    return BartConfig()
+
+
+def vit_config() -> Any:
+    from transformers import ViTConfig
+
+    return ViTConfig()
+
+
+@pytest.mark.parametrize(
+    ("config", "family"),
+    [
+        (tiny_models.bert_config, "autoencoding"),
+        (lambda: tiny_models.bert_config(is_decoder=True), "autoregressive"),
+        (tiny_models.llama_config, "autoregressive"),
+        (bart_config, "sequence-to-sequence"),  # stands in both lists of heads as well
+        (vit_config, None),
+    ],
+)
+def test_a_language_models_family_is_what_its_configuration_says(
+    tmp_path: Path, config: Any, family: str | None
+) -> None:
+    config().save_pretrained(tmp_path)
+    assert family_of(tmp_path) == family
 
 
 class FromPixels(torch.nn.Module):
@@ -65,7 +97,8 @@ def test_an_efficientnet_lite0_has_its_published_operations() -> None:
 def test_a_table_of_embeddings_costs_its_head_alone(tmp_path: Path) -> None:
     artifact = tiny_models.static_artifact(tmp_path)
     example = pad(tiny_models.tokens([9]), np.array([0]))
-    assert artifact_facts(artifact, example)["flops_per_example"] == 2 * 16 * 5
+    facts = artifact_facts(artifact, example)
+    assert (facts["flops_per_example"], facts["family"]) == (2 * 16 * 5, None)
 
 
 def test_pytorch_offers_products_of_its_precisions() -> None:

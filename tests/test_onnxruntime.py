@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +152,20 @@ def test_observed_names_the_provider_and_threads_that_run(bert):
         "threads": 2,
         "interop_threads": 1,
     }
+
+
+def test_without_onnx_runtime_its_rows_are_unsupported_and_say_what_to_install(
+    bert: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact, exports = bert
+    shutil.copy(exports / "model.onnx", tmp_path)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
+    for ask in (
+        lambda: OnnxRuntime().load(artifact, tmp_path, device="cpu", threads=1),
+        lambda: OnnxRuntimeInt8().prepare(artifact, tmp_path, no_training),
+    ):
+        with pytest.raises(Unsupported, match=r"pip install 'pretrained-harness\[cpu\]'"):
+            ask()
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0"])

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
+from itertools import chain
 from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -43,8 +50,6 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
 
 
 def test_exactly_one_onnxruntime_an_extra() -> None:
-    import tomllib
-
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]
@@ -54,10 +59,38 @@ def test_exactly_one_onnxruntime_an_extra() -> None:
     assert all(not e.startswith("onnxruntime>") for e in extras["gpu"])
 
 
-def test_constraints_pin_exact_versions() -> None:
-    lines = [
-        line
-        for line in (ROOT / "constraints.txt").read_text().splitlines()
-        if line and not line.startswith("#")
-    ]
-    assert len(lines) > 50 and all(line.count("==") == 1 for line in lines)
+def pins() -> dict[str, str]:
+    """Distribution to version, as ``constraints.txt`` has them."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    found = [line.split("==") for line in lines if line and not line.startswith("#")]
+    assert all(len(parts) == 2 for parts in found)
+    return {canonicalize_name(name): version for name, version in found}
+
+
+def test_constraints_pin_what_every_extra_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    asked = [Requirement(r) for r in [*project["dependencies"], *chain.from_iterable(extras)]]
+    own = canonicalize_name(project["name"])
+    names = {canonicalize_name(requirement.name) for requirement in asked} - {own, "pip"}
+    assert names - pins().keys() == set()
+
+
+def test_both_builds_of_onnxruntime_are_of_one_version() -> None:
+    assert pins()["onnxruntime-gpu"] == pins()["onnxruntime"]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_never_installs_one_build_of_onnxruntime_over_the_other(tmp_path: Path) -> None:
+    def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["make", *arguments], cwd=ROOT, env=plain, capture_output=True, text=True
+        )
+
+    plain = {name: value for name, value in os.environ.items() if name not in ("EXTRA", "VENV")}
+    assert "-m venv .venv-gpu" in make("--dry-run", "--always-make", "bench", "EXTRA=gpu").stdout
+    assert "-m venv .venv\n" in make("--dry-run", "--always-make", "bench").stdout
+    (tmp_path / ".run-cpu").touch()
+    refused = make("bench", "EXTRA=gpu", f"VENV={tmp_path}")
+    assert refused.returncode != 0 and "both own one folder" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [".run-cpu"]

@@ -66,6 +66,14 @@ def test_examples_of_one_document_widen_the_interval() -> None:
     assert ratio == pytest.approx(np.sqrt(10), rel=0.1)
 
 
+def test_few_clusters_get_students_t_not_a_normals_percentiles() -> None:
+    """Plain percentiles of twenty clusters are 9% narrower than that."""
+    values = stats.norm.ppf((np.arange(20) + 0.5) / 20)[None]
+    low, high = bootstrap_interval(values, ones(values), np.arange(20), resamples=20_000)
+    expected = stats.t.interval(0.95, 19, values.mean(), stats.sem(values[0]))
+    assert high - low == pytest.approx(expected[1] - expected[0], rel=0.05)
+
+
 def test_one_seed_of_accuracy_gets_wilson() -> None:
     num = (np.arange(500) < 450)[None, :].astype(float)
     assert examples_interval(num, ones(num), np.arange(500)) == wilson(450, 500)

@@ -131,6 +131,12 @@ def test_identical_runtimes_differ_by_exactly_nothing() -> None:
     assert paired_test(*pair, same_fits=True).p_value == 1.0
 
 
+def test_a_difference_on_one_document_says_nothing_about_others() -> None:
+    a, b, den = np.array([[1.0, 1.0]]), np.array([[1.0, 0.0]]), np.ones((1, 2))
+    value, low, high = paired_difference(a, den, b, den, np.zeros(2, int))
+    assert value == 0.5 and np.isnan([low, high]).all()
+
+
 def test_runtimes_of_the_same_fits_do_not_pay_for_the_seeds_of_training() -> None:
     rng = np.random.default_rng(0)
     right = (rng.random((2, 1000)) < np.array([[0.80], [0.90]])).astype(float)

@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
@@ -15,7 +16,9 @@ from tokenizers.pre_tokenizers import ByteLevel
 from harness.backends.torch import models
 from harness.backends.torch.convert import restore_pre_tokenizer, to_neutral
 from harness.errors import RequestError, Unsupported
-from tests.torch_toys import artifact_info, random_backbone
+from harness.sources.model_files import usable
+from harness.stages.fetch import is_neutral
+from tests.torch_toys import VOCABULARY, artifact_info, random_backbone
 
 IDS = torch.tensor([[5, 6, 7]])
 
@@ -45,6 +48,26 @@ def test_a_pickled_state_dict_becomes_safetensors(tmp_path, name):
     model = models.build(artifact_info("pooled"), out, seed=1).eval()
     with torch.no_grad():
         assert torch.equal(model(IDS, torch.ones_like(IDS)), expected(IDS, torch.ones_like(IDS)))
+
+
+def test_a_tokenizer_that_comes_as_spm_model_only_is_found_and_converted(tmp_path):
+    """As DeBERTa-v3 is published."""
+    folder = random_backbone(tmp_path, "deberta-v2")
+    (folder / "tokenizer.json").unlink()
+    words = ["the bank lends", "a river bank", "lending to the river", "the loan of a banker"]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(words * 20), model_prefix=str(folder / "spm"), vocab_size=VOCABULARY,
+        pad_id=0, bos_id=1, eos_id=2, unk_id=3, pad_piece="[PAD]", bos_piece="[CLS]",
+        eos_piece="[SEP]", unk_piece="[UNK]", hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    assert "spm.model" in usable([path.name for path in folder.iterdir()], str(folder))
+    assert not is_neutral(folder, None)
+    tokenizer = Tokenizer.from_file(
+        str(to_neutral(folder, tmp_path / "neutral") / "tokenizer.json")
+    )
+    original = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spm.model"))
+    text = "the banker lends to a river"
+    assert tokenizer.encode(text).ids == [1, *original.encode(text), 2]
 
 
 class Attack:

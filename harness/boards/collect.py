@@ -43,7 +43,7 @@ KEYS = (
     "first_answer_seconds", "steady", "timing_verdict", "throughput_verdict",
     "server_rate_per_s", "server_percentile", "server_latency_bound_ms",
     # what `choose` asks of a row, on a page too, where there is no plan
-    "task_type", "model_kind", "model_name",
+    "task_type", "model_kind", "model_name", "model_family",
     "train_budget", "resolution", "pareto",
     # of the stage `explain`, where it ran
     "faithfulness_aopc", "faithfulness_aopc_random", "faithfulness_shown",
@@ -58,7 +58,7 @@ TEXTS = frozenset(
         "row_id", "suite", "model", "task", "recipe", "framework", "runtime", "device", "dtype",
         "fit_dtype", "status", "host_id", "score_name", "score_basis", "energy_basis",
         "weights_licence", "data_licence", "reason", "timing_verdict",
-        "task_type", "model_kind", "model_name",
+        "task_type", "model_kind", "model_name", "model_family",
     }
 )  # fmt: skip
 NUMBERS = frozenset(KEYS) - LISTS - FLAGS - TEXTS
@@ -281,6 +281,7 @@ def flat_row(
         task_type=task.get("type"),
         model_kind=model.get("kind"),
         model_name=model.get("name") or named["model"],
+        model_family=_first(run.facts.get("family") for run in good),
         weights_licence=model.get("licence"),
         data_licence=task.get("licence"),
         fit_dtype=_first(run.fit_spec.get("fit_dtype") for run in runs),

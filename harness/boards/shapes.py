@@ -109,6 +109,7 @@ class FitSpec(Shape):
 
 class Facts(Shape):
     flops_per_example: Number = None
+    family: Text = None
 
 
 class _Watch(Shape):

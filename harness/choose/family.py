@@ -9,6 +9,8 @@ Language Processing: A Survey*).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 _UNDERSTANDING = "autoencoding models suit understanding (classes, entities, spans)"
 SUITED = {
@@ -20,7 +22,7 @@ SUITED = {
     "summarization": ("sequence-to-sequence", "sequence-to-sequence models suit summarising"),
 }
 
-#: parts of names; records do not say what an architecture reads
+#: parts of names, for records older than the column ``model_family``
 _NAMES = (
     ("sequence-to-sequence", r"t5|bart|pegasus|marian|m2m|nllb"),
     ("autoregressive", r"gpt|llama|llm|smol|qwen|mistral|gemma|opt-|bloom|phi-|falcon"),
@@ -28,8 +30,19 @@ _NAMES = (
 )
 
 
-def family_of(name: str, kind: str | None) -> str | None:
-    """The family that a model's name tells; None for other kinds than transformers, or unknown."""
-    if kind != "transformer":
+class Family(NamedTuple):
+    """A model's family, and what it was told by."""
+
+    name: str
+    basis: str
+
+
+def family_of(row: Mapping[str, Any]) -> Family | None:
+    """By the configuration of its checkpoint, as recorded, else by the model's name; None for other
+    kinds than transformers, or unknown."""
+    if row.get("model_kind") != "transformer":
         return None
-    return next((f for f, parts in _NAMES if re.search(parts, name.lower())), None)
+    if recorded := row.get("model_family"):
+        return Family(recorded, "by its configuration")
+    name = str(row.get("model_name")).lower()
+    return next((Family(f, "by its name") for f, parts in _NAMES if re.search(parts, name)), None)

@@ -115,10 +115,11 @@ def _why(
     if question.price_per_hour is not None:
         lines += _price(best, question.price_per_hour)
     suited = SUITED.get(str(best.rows[0].get("task_type")))
-    family = family_of(str(best.rows[0].get("model_name")), best.rows[0].get("model_kind"))
+    family = family_of(best.rows[0])
     if suited and family:
-        fits = "as this one is" if family == suited[0] else f"this one is {family}, yet it scored"
-        lines.append(f"{suited[1]}, {fits} (by its name; a prior, the scores decide)")
+        alike = family.name == suited[0]
+        fits = "as this one is" if alike else f"this one is {family.name}, yet it scored"
+        lines.append(f"{suited[1]}, {fits} ({family.basis}; a prior, the scores decide)")
     return lines
 
 

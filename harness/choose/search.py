@@ -33,9 +33,10 @@ class Search:
     at once, the seconds of the others are set aside, and the rest is halved on the way there.
 
     ``shortlist``: neural arms, most promising first, of one model the cheaper first; ``guessed``:
-    seconds that an arm may take on so many examples, before anything of it was fitted; ``fit``:
-    None if it failed. ``examples``: all that there are to train on, of which ``smallest`` are the
-    fewest that tell something; ``validation``: examples behind each score.
+    seconds that an arm may take on so many examples, before anything of it was fitted, 0 where
+    nothing tells; ``fit``: None if it failed. ``examples``: all that there are to train on, of
+    which ``smallest`` are the fewest that tell something; ``validation``: examples behind each
+    score.
     """
 
     shortlist: Sequence[Arm]
@@ -65,6 +66,9 @@ class Search:
     def run(self) -> list[Arm]:
         """Fit what time allows; the arms for the board, best first, then the best baseline."""
         self.favourite = [arm for arm in self.shortlist if arm.model == self.shortlist[0].model]
+        for arm in self.favourite[:1]:
+            if not self.takes(arm, self.examples):  # nothing tells its cost: a little of it does
+                self._fit(arm, self.smallest)
         self._settle(self.examples)
         for arm in self.baselines:
             self._fit(arm, self.final)
@@ -92,7 +96,10 @@ class Search:
 
     def largest(self, arm: Arm) -> int:
         """The largest training set that an arm was fitted on."""
-        return max((fit.train for fit in self.fits.get(arm.name, ())), default=0)
+        return max(self._sizes(arm), default=0)
+
+    def _sizes(self, arm: Arm) -> list[int]:
+        return [fit.train for fit in self.fits.get(arm.name, ())]
 
     def _settle(self, most: int) -> None:
         """The final size: the largest of ``most``, a half, a quarter, ... at which the time allows
@@ -117,7 +124,7 @@ class Search:
     def _goes_on(self, arm: Arm, size: int) -> bool:
         """Fit an arm on a small size, unless it is known on all examples, or has its time at the
         final size; False if there is no time or it failed."""
-        if self.largest(arm) == self.examples:
+        if self.largest(arm) == self.examples or size in self._sizes(arm):
             return True
         return self._try(arm, size) or arm in self.favourite
 
@@ -185,3 +192,36 @@ class Search:
         fitted = [arm for arm in self.baselines if arm.name in self.fits]
         baseline = sorted(fitted, key=lambda arm: (-self.fits[arm.name][-1].score, arm.name))
         return self._ranked(neural)[:FINALISTS] + baseline[:1]
+
+
+def board_in_time(
+    finalists: Sequence[Arm],
+    work: Callable[[Sequence[Arm]], object],
+    runs: Callable[[Sequence[Arm]], int],
+    deadline: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[list[Arm], dict[str, str]]:
+    """Score and time what time allows: the arms on the board, and why others are not, by name.
+
+    The best arm and the best baseline are an answer, and always worked; any other only where it is
+    expected to end before the deadline, by what each of their runs took. ``work``: makes what is
+    missing of these arms' ``runs``.
+    """
+    board = [arm for arm in finalists if arm == finalists[0] or arm.baseline]
+    begun = clock()
+    work(board)
+    seconds_a_run = (clock() - begun) / max(runs(board), 1)
+    left_out = {}
+    for arm in finalists:
+        if arm in board:
+            continue
+        expected, left = CAUTION * seconds_a_run * runs([arm]), deadline - clock()
+        if expected > left:
+            left_out[arm.name] = (
+                f"scoring and timing it would take about {expected:.0f} s, and "
+                f"{max(left, 0):.0f} s were left for it"
+            )
+        else:
+            board.append(arm)
+            work(board)
+    return board, left_out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +19,7 @@ from harness.choose.halving import Fitted, duration, useful_size
 from harness.choose.own_data import Arm, OwnData, own_data
 from harness.choose.question import BOUNDS, SCORE_ALONE, Question, task_named, weights_from
 from harness.choose.reasons import reasons
-from harness.choose.search import Search
+from harness.choose.search import Search, board_in_time
 from harness.choose.wording import as_json, sentences
 from harness.commands.board import render
 from harness.commands.context import this_machine
@@ -135,12 +135,22 @@ class Bench:
 
     def guessed(self, arm: Arm, train: int) -> float:
         """Seconds that a fit may take, from the time that its model's features took."""
-        rates = {m: f["seconds_per_text"] for m, f in self.estimates.items()
-                 if f.get("seconds_per_text")}  # fmt: skip
-        # as slow for its size as any that was measured; 0 where none was: its first fit will tell
+        rates = self._rates()
+        # as slow for its size as any that was measured; 0 where none was: the first fit will tell
         slowest = max((rate / self.bytes[model] for model, rate in rates.items()), default=0.0)
         rate = rates.get(arm.model, slowest * self.bytes[arm.model])
         return float(rate * (self.passes(arm) * train + self.own.validation_examples))
+
+    def _rates(self) -> dict[str, float]:
+        """Seconds of a forward pass a text, by model: as its features took, else as its fits did,
+        the start of a worker included."""
+        rates = {
+            fit["model"]: fit["wall_seconds"] / fit["passes"]
+            for fit in self.fits
+            if fit["status"] == "ok" and fit["model"] in self.bytes
+        }
+        seconds = {m: facts.get("seconds_per_text") for m, facts in self.estimates.items()}
+        return rates | {model: rate for model, rate in seconds.items() if rate}
 
     def fit(self, arm: Arm, train: int) -> Fitted | None:
         begun = time.monotonic()
@@ -150,6 +160,7 @@ class Bench:
         wall = time.monotonic() - begun
         self.fits.append(
             {"arm": arm.name, "model": arm.model, "recipe": arm.recipe, "train": train,
+             "passes": self.passes(arm) * train,
              "fit_id": fit.fit_id, "status": status.get("status", "failed"),
              "reason": status.get("reason", ""), "validation_score": score, "wall_seconds": wall}
         )  # fmt: skip
@@ -188,9 +199,17 @@ def choose_on_data(args: argparse.Namespace) -> int:
                     f"--time {args.time}: nothing could be fitted; {_why(bench.fits)}"
                 )
             train = min(search.largest(arm) for arm in finalists)
+
+            def planned(arms: Sequence[Arm]) -> Plan:
+                return bench.plan(list(arms), train, launches=1)
+
             with LocalExecutor(place, reporter, ExecutorOptions()) as executor:
-                plan = bench.plan(finalists, train, launches=1)
-                execute(plan, place, executor, reporter, args.given)
+                board, crowded_out = board_in_time(
+                    finalists,
+                    lambda arms: execute(planned(arms), place, executor, reporter, args.given),
+                    lambda arms: len(planned(arms).runs()),
+                    begun + seconds,
+                )
     finally:
         reporter.close()
     trace = {
@@ -198,9 +217,12 @@ def choose_on_data(args: argparse.Namespace) -> int:
         "shortlist": [arm.name for arm in search.shortlist],
         "predicted": {arm.name: search.predicted(arm) for arm in search.shortlist
                       if arm.name in search.fits},
-        "untried": [f"{name}: {why}" for name, why in search.left_out.items()],
+        "untried": [
+            f"{name}: {why}" for name, why in (search.left_out | crowded_out).items()
+        ],
         "train_available": own.train_examples, "train_of_board": train,
-        "finalists": [arm.name for arm in finalists], "seconds": time.monotonic() - begun,
+        "finalists": [arm.name for arm in board],
+        "seconds": time.monotonic() - begun, "seconds_asked": seconds,
     }  # fmt: skip
     write_json(store.folder / "search.json", trace)
     render(store.folder, None, quiet=True)
@@ -291,6 +313,7 @@ def search_lines(trace: dict[str, Any], folder: Path) -> list[str]:
             for name, score in trace["predicted"].items()
         ]
     lines += [f"went no further: {what}" for what in trace["untried"]]
+    lines.append(f"took {trace['seconds']:.0f} s of {trace['seconds_asked']:.0f} s")
     lines.append(
         f"board on {trace['train_of_board']:,} of {trace['train_available']:,} training examples: "
         f"{folder / 'leaderboard.html'}; the search: {folder / 'search.json'}"

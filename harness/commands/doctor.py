@@ -10,6 +10,8 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
+from importlib.metadata import packages_distributions
 from typing import Any
 
 from harness import registry
@@ -52,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         "cache": str(default_cache()),
         "measuring": measuring(),
         "frameworks": {name: _probe(code) for name, code in _PROBES.items()},
+        "conflicts": conflicts(_PROBES),
         "registered": {
             r.noun: r.names() for r in (registry.tasks, registry.backends, registry.runtimes)
         },
@@ -68,11 +71,25 @@ def run(args: argparse.Namespace) -> int:
             print(f"  {name:12} not usable: {found['error']}")
         else:
             print(f"  {name:12} " + ", ".join(f"{k} {v}" for k, v in found.items()))
+    for conflict in facts["conflicts"]:
+        print(f"  CONFLICT     {conflict}")
     for noun, names in facts["registered"].items():
         print(f"  {noun + 's':12} {', '.join(names)}")
     for line in lines(facts["measuring"]):
         print(line)
     return 0
+
+
+def conflicts(packages: Iterable[str]) -> list[str]:
+    """What is wrong with packages whose folder several distributions have written."""
+    owners = packages_distributions()
+    found = {name: sorted(set(owners.get(name, ()))) for name in packages}
+    return [
+        f"{' and '.join(names)} are installed on top of each other, in one folder {package!r}: "
+        "which of them runs is chance. Uninstall all of them, then install one"
+        for package, names in found.items()
+        if len(names) > 1
+    ]
 
 
 def _probe(code: str) -> dict[str, Any]:

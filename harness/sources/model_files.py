@@ -25,6 +25,7 @@ PATTERNS = (
     "merges.txt",
     "spiece.model",
     "sentencepiece.bpe.model",
+    "spm.model",
     "tokenizer.model",
 )
 #: what a model runs whose code is trusted; without folders, as transformers has none

@@ -1,4 +1,4 @@
-"""What a fitted model is, without a clock: operations per example, weights, bytes.
+"""What a fitted model is, without a clock: operations per example, weights, bytes, family.
 
 Worked by PyTorch's worker whatever trained the model: the neutral artifact is one architecture with
 one count, which the rows of all frameworks share.
@@ -51,6 +51,7 @@ def facts(job: Job, progress: Progress) -> dict[str, Any]:
         "mean_length": mean,
         "features_per_example": features_per_example,
         "params": counts["params"],
+        "family": counts["family"],
         "weights_bytes": weights_bytes(job.artifact),
     }
 

@@ -26,7 +26,7 @@ _CONVERTERS = ("torch", "transformers", "timm", "gguf", "tokenizers", "safetenso
 #: Tokenizers from which tokenizer.json is made; image models have none of them.
 _OLD_TOKENIZERS = (
     "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
-    "tokenizer.model",
+    "spm.model", "tokenizer.model",
 )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def model_folder(job: Job) -> Path | None:
     """
     raw = fetch_model(job.model_entry, job.cache, job.base, trust_remote_code=job.trust_remote_code)
     architecture = job.model_entry.architecture
-    if raw is None or _is_neutral(raw, architecture, code=job.runs_remote_code):
+    if raw is None or is_neutral(raw, architecture, code=job.runs_remote_code):
         return raw
     # Needs the framework that knows the foreign format; only a worker of it gets here first,
     # all others find the folder made.
@@ -115,8 +115,11 @@ def _holds(folder: Path, found: dict[str, Path]) -> bool:
     )
 
 
-def _is_neutral(folder: Path, architecture: str | None, *, code: bool) -> bool:
-    """``code``: the checkpoint's own may run, so that its tokenizer is what that makes of it."""
+def is_neutral(folder: Path, architecture: str | None, *, code: bool = False) -> bool:
+    """Whether every framework can load the files as they came.
+
+    ``code``: the checkpoint's own may run, so that its tokenizer is what that makes of it.
+    """
     names = [p.name for p in folder.iterdir()]
     if code and names_code(folder / "tokenizer_config.json"):
         return False

@@ -1,7 +1,8 @@
 """Intervals for a score over the test examples: cluster bootstrap, and Wilson's for proportions.
 
 Sources: Davison and Hinkley, *Bootstrap Methods and their Application* (1997), 2.4 and 3.8
-(clusters as units, percentile limits); Wilson, JASA 22 (1927).
+(clusters as units, percentile limits); Hesterberg, *What Teachers Should Know about the
+Bootstrap*, The American Statistician 69 (2015) (expanded percentiles); Wilson, JASA 22 (1927).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 from harness.stats.clusters import cluster_sums, distinct, mean_ratio
 
@@ -104,7 +105,7 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Percentile interval of the score over resampled clusters; seeds are kept as they are.
+    """Expanded percentile interval of the score over resampled clusters; seeds are kept.
 
     Clusters are drawn once for all seeds, since all seeds saw the same test examples. Samples
     whose denominator sums to zero (no entity drawn) are left out. NaN for fewer than two clusters.
@@ -112,10 +113,21 @@ def bootstrap_interval(
     num, den = one_ratio(num, den)
     seeds = len(num)
     rows = np.concatenate([cluster_sums(num, clusters), cluster_sums(den, clusters)]).T
-    if len(rows) < 2:
-        return UNKNOWN
     sums = resampled_sums(rows, resamples, seed)
-    return percentile(mean_ratios(sums[:, :seeds], sums[:, seeds:]), level)
+    return resampled_interval(mean_ratios(sums[:, :seeds], sums[:, seeds:]), len(rows), level)
+
+
+def resampled_interval(samples: np.ndarray, clusters: int, level: float) -> Interval:
+    """Expanded percentile interval of scores, or of differences, over so many resampled clusters.
+
+    The variance among resamples of n clusters is too small by (n - 1) / n, and their percentiles
+    are those of a normal, not of Student's t with n - 1 degrees of freedom: of 20 clusters plain
+    ones cover 89 to 92% where 95% is claimed. NaN for fewer than two clusters.
+    """
+    if clusters < 2:
+        return UNKNOWN
+    t = stdtrit(clusters - 1, (1 + level) / 2) * np.sqrt(clusters / (clusters - 1))
+    return percentile(samples, float(1 - 2 * ndtr(-t)))
 
 
 def one_ratio(num: np.ndarray, den: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

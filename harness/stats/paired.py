@@ -27,7 +27,7 @@ from harness.stats.bootstrap import (
     is_proportion,
     mean_ratios,
     one_ratio,
-    percentile,
+    resampled_interval,
     resampled_sums,
 )
 from harness.stats.clusters import (
@@ -161,22 +161,22 @@ def paired_difference(
     """Score A - score B with a paired cluster bootstrap, widened by the seeds' variance.
 
     Arguments as in `paired_test`. Equal outputs throughout give [0, 0]: on these examples
-    nothing differed.
+    nothing differed. Other outputs on a single cluster give NaN limits.
     """
     if np.array_equal(num_a, num_b) and np.array_equal(den_a, den_b):
         return Difference(0.0, 0.0, 0.0)
     value = mean_ratio(num_a, den_a) - mean_ratio(num_b, den_b)
-    seeds = _seed_component(num_a, den_a, num_b, den_b, same_fits)
-    kept = 1.0
-    if seeds is not None:
-        kept = kept_share(_influences(num_a, den_a, num_b, den_b, clusters, same_fits))
-    (num_a, den_a), (num_b, den_b) = one_ratio(num_a, den_a), one_ratio(num_b, den_b)
-    a, b = len(num_a), len(num_b)
-    rows = cluster_sums(np.concatenate([num_a, den_a, num_b, den_b]), clusters).T
+    parts_a, parts_b = one_ratio(num_a, den_a), one_ratio(num_b, den_b)
+    a, b = len(parts_a[0]), len(parts_b[0])
+    rows = cluster_sums(np.concatenate([*parts_a, *parts_b]), clusters).T
     sums = resampled_sums(rows, resamples, seed)
     scores_a = mean_ratios(sums[:, :a], sums[:, a : 2 * a])
     scores_b = mean_ratios(sums[:, 2 * a : 2 * a + b], sums[:, 2 * a + b :])
-    interval = widen(value, percentile(scores_a - scores_b, level), seeds, level, kept)
+    interval = resampled_interval(scores_a - scores_b, len(rows), level)
+    seeds = _seed_component(num_a, den_a, num_b, den_b, same_fits)
+    if seeds is not None:
+        kept = kept_share(_influences(num_a, den_a, num_b, den_b, clusters, same_fits))
+        interval = widen(value, interval, len(rows), seeds, level, kept)
     return Difference(value, interval.low, interval.high)
 
 

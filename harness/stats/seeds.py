@@ -144,17 +144,22 @@ def two_sided_p(difference: float, components: Sequence[Component]) -> float:
 
 
 def widen(
-    value: float, interval: Interval, seeds: Component | None, level: float, kept: float = 1.0
+    value: float,
+    interval: Interval,
+    clusters: int,
+    seeds: Component,
+    level: float,
+    kept: float,
 ) -> Interval:
-    """An interval over examples, widened by the seeds' variance (the formula above).
+    """An interval over the examples of so many clusters, widened by the seeds' variance (the
+    formula above).
 
     ``kept``: the share of the examples' variance that the seeds' does not hold already.
     """
-    if seeds is None:
-        return interval
-    z = _quantile(np.inf, level)
+    freedom = max(1, clusters - 1)
+    t = _quantile(freedom, level)
     low, high = (
-        half_width([Component(kept * (side / z) ** 2, np.inf), seeds], level)
+        half_width([Component(kept * (side / t) ** 2, freedom), seeds], level)
         for side in (value - interval.low, interval.high - value)
     )
     return Interval(value - low, value + high)
@@ -192,8 +197,11 @@ def score_interval(
     value = mean_ratio(num, den)
     interval = examples_interval(num, den, clusters, level=level, resamples=resamples, seed=seed)
     seeds = seed_component(num.sum(axis=1) / den.sum(axis=1))
-    kept = 1.0 if seeds is None else kept_share([influence_by_seed(num, den, clusters)])
-    low, high = widen(value, interval, seeds, level, kept)
+    if seeds is not None:
+        influences = influence_by_seed(num, den, clusters)
+        kept = kept_share([influences])
+        interval = widen(value, interval, influences.shape[1], seeds, level, kept)
+    low, high = interval
     if is_share(num, den):
         low, high = max(low, 0.0), min(high, 1.0)
     return Score(value, low, high, "examples" if seeds is None else "examples+seeds")

@@ -15,12 +15,23 @@ from harness.errors import Unsupported
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
+def imported() -> Any:
+    """The package ``onnxruntime``, of whichever build is installed; `Unsupported` without one."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise Unsupported(
+            f"ONNX Runtime cannot be imported ({error}); pip install 'pretrained-harness[cpu]', or "
+            "[gpu] for CUDA, never both"
+        ) from None
+    return onnxruntime
+
+
 class OnnxPredictor(Predictor):
     """Logits from an ONNX model with inputs as `harness.backends.torch.export` names them."""
 
     def __init__(self, model: Path, dtype: str, *, device: str, threads: int) -> None:
-        import onnxruntime
-
+        onnxruntime = imported()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

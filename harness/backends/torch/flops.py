@@ -30,11 +30,14 @@ def count(model: nn.Module, inputs: dict[str, Tensor]) -> int:
 
 
 def artifact_facts(artifact: Path, example: Batch) -> dict[str, Any]:
-    """``flops_per_example`` and ``params`` of an artifact, for one example, a batch of size 1."""
+    """``flops_per_example`` and ``params`` of an artifact, for one example, a batch of size 1; and
+    the ``family`` of a language model (`harness.backends.torch.family`), else None."""
+    from harness.backends.torch.family import family_of
     from harness.backends.torch.models import load
 
-    model, _ = load(artifact)
+    model, info = load(artifact)
     return {
         "flops_per_example": count(model, {n: torch.from_numpy(a) for n, a in example.items()}),
         "params": sum(parameter.numel() for parameter in model.parameters()),
+        "family": family_of(artifact) if info.kind == "transformer" else None,
     }
