@@ -24,6 +24,7 @@ from harness.data.formats.image_folder import hidden
 from harness.errors import RequestError
 from harness.records.identity import OpenDigest, digest
 from harness.sources import default_cache, member, resolve
+from harness.sources.model_files import local_names
 from harness.sources.path import local_path
 from harness.suite import Entry, FileRef, LoadedSuite, Model, Settings, TaskEntry
 
@@ -474,9 +475,7 @@ def model_files(model: Model, base: Path) -> dict[str, tuple[FileRef, str]]:
         if not folder.is_dir():
             raise RequestError(f"model {model.id!r}: no such file or folder {folder}")
         wanted = [
-            p
-            for p in sorted(folder.iterdir())
-            if p.suffix in (".json", ".safetensors", ".gguf", ".txt", ".model") and p.is_file()
+            folder / name for name in local_names(p.name for p in folder.iterdir() if p.is_file())
         ]
         return {p.name: (FileRef(source=f"path:{p}"), _file_digest(p)) for p in wanted}
     source = _commit(model.source)
