@@ -306,11 +306,7 @@ def build_transformer(
             if isinstance(getattr(config, key, None), float | int):
                 setattr(config, key, dropout)
     if recipe == "scratch":
-        from transformers import AutoModel
-
-        backbone = AutoModel.from_config(
-            config, attn_implementation=attention, dtype=torch.float32, **_no_pooler(config)
-        )
+        backbone = untrained(config, attention)
     else:
         backbone = _pretrained(folder, config, attention)
     return FittedModel(backbone, info, _head_dropout(config))
@@ -366,6 +362,16 @@ def read_config(folder: Path) -> Any:
         raise Unsupported(f"{folder / 'config.json'}: {str(error).splitlines()[0]}") from None
     config.use_cache = False  # no generation: keys and values of past tokens are dead weight
     return config
+
+
+def untrained(config: Any, attention: str | None = None) -> nn.Module:
+    """A configuration's backbone in float32, its weights drawn at random."""
+    from transformers import AutoModel
+
+    backbone: nn.Module = AutoModel.from_config(
+        config, attn_implementation=attention, dtype=torch.float32, **_no_pooler(config)
+    )
+    return backbone
 
 
 def _no_pooler(config: Any) -> dict[str, bool]:
