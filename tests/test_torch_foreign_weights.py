@@ -31,6 +31,9 @@ from harness.stages.fetch import model_folder
 from harness.suite import Model
 from tests.torch_toys import artifact_info, random_backbone
 
+# of the exporters: what they deprecate, and what tracing cannot see
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 WORDS = ["the", "fox", "jumps", "over", "a", "lazy", "dog", ".", ",", "Why", "?", "on", "Monday"]
 
 
@@ -108,16 +111,12 @@ def assert_same_weights(neutral: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama"])
 @pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
-@pytest.mark.filterwarnings("ignore")
 def test_onnx_weights_come_back_bit_for_bit(tmp_path, architecture, dynamo):
     folder = checkpoint(tmp_path, architecture)
     exported = export_hidden(folder, tmp_path / "exported", dynamo=dynamo)
     names = {t.name for t in onnx.load(exported / "model.onnx").graph.initializer}
-    assert (
-        len(names & {f"auto_model.{name}" for name in backbone_tensors(folder)})
-        < len(backbone_tensors(folder))
-        or architecture == "gpt2"
-    ), "the exporter has renamed nothing, so nothing is shown"
+    renamed = [name for name in backbone_tensors(folder) if f"auto_model.{name}" not in names]
+    assert renamed or architecture == "gpt2"  # whose matrices are held as products use them
     neutral = to_neutral(exported, tmp_path / "neutral")
     assert_same_weights(neutral, folder)
     difference = prove(exported / "model.onnx", neutral)
