@@ -25,6 +25,7 @@ from harness.errors import RequestError
 from harness.records.identity import OpenDigest, digest
 from harness.selection import Row, Selection
 from harness.sources import default_cache, member, resolve
+from harness.sources.model_files import local_names
 from harness.sources.path import local_path
 from harness.suite import Entry, FileRef, LoadedSuite, Model, Settings, Suite, TaskEntry
 from harness.tasks.evaluate_adapter import metric_script
@@ -525,10 +526,10 @@ def model_files(model: Model, base: Path) -> dict[str, tuple[FileRef, str]]:
             return {folder.name: (FileRef(source=f"path:{folder}"), _file_digest(folder))}
         if not folder.is_dir():
             raise RequestError(f"model {model.id!r}: no such file or folder {folder}")
-        suffixes = [".json", ".safetensors", ".gguf", ".txt", ".model"]
-        if model.trust_remote_code:
-            suffixes.append(".py")
-        wanted = [p for p in sorted(folder.iterdir()) if p.suffix in suffixes and p.is_file()]
+        names = local_names(
+            (p.name for p in folder.iterdir() if p.is_file()), code=model.trust_remote_code
+        )
+        wanted = [folder / name for name in names]
         return {p.name: (FileRef(source=f"path:{p}"), _file_digest(p)) for p in wanted}
     source = _commit(model.source)
     # another folder in the cache: more of the same commit is taken

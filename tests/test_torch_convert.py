@@ -35,7 +35,7 @@ def test_a_safetensors_folder_passes_through_unchanged(tmp_path):
         assert (out / name).read_bytes() == (folder / name).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "weights.pth"])
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "weights.pth", "weights.pt"])
 def test_a_pickled_state_dict_becomes_safetensors(tmp_path, name):
     folder = random_backbone(tmp_path)
     expected = models.build(artifact_info("pooled"), folder, seed=1).eval()

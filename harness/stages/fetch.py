@@ -20,9 +20,10 @@ from harness.stages.job import Job
 from harness.suite import Model
 
 #: Weights that must be rewritten as safetensors in the Hugging Face layout before use.
-_FOREIGN = (".gguf", ".bin", ".pth", ".pt")
-#: what reads and rewrites them
+_FOREIGN = (".gguf", ".bin", ".pth", ".pt", ".onnx", ".h5")
+#: what reads and rewrites them, and what some need besides
 _CONVERTERS = ("torch", "transformers", "timm", "gguf", "tokenizers", "safetensors")
+_READERS = {".onnx": "onnx", ".h5": "h5py"}
 #: Tokenizers from which tokenizer.json is made; image models have none of them.
 _OLD_TOKENIZERS = (
     "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
@@ -72,8 +73,8 @@ def fetch_model(
 def model_folder(job: Job) -> Path | None:
     """The neutral folder (config.json, model.safetensors, tokenizer.json) of a job's model.
 
-    Foreign weights (GGUF, PyTorch pickles read with ``weights_only``) are converted once by each
-    set of library releases.
+    Foreign weights (GGUF, ONNX, HDF5, PyTorch pickles read with ``weights_only``) are converted
+    once by each set of library releases.
     """
     raw = fetch_model(job.model_entry, job.cache, job.base, trust_remote_code=job.trust_remote_code)
     architecture = job.model_entry.architecture
@@ -82,7 +83,8 @@ def model_folder(job: Job) -> Path | None:
     # Needs the framework that knows the foreign format; only a worker of it gets here first,
     # all others find the folder made.
     neutral = raw.with_name(f"{raw.name}-{architecture or 'neutral'}")
-    made_by = {"convert": STAGE_VERSIONS["convert"], **installed(_CONVERTERS)}
+    readers = sorted({_READERS[p.suffix] for p in raw.iterdir() if p.suffix in _READERS})
+    made_by = {"convert": STAGE_VERSIONS["convert"], **installed((*_CONVERTERS, *readers))}
     with locked(_lock(job.cache, neutral)):
         if not reusable(neutral / RECEIPT, made_by):
             from harness.backends.torch.convert import to_neutral

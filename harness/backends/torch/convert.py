@@ -1,7 +1,8 @@
 """Foreign checkpoint files to the neutral folder: config.json, model.safetensors, tokenizer.json.
 
-GGUF is de-quantised, PyTorch pickles are read with ``weights_only=True`` (tensors, no code), and
-folders that are neutral already pass through as links. Done once per checkpoint, into a cache.
+GGUF is de-quantised, PyTorch pickles are read with ``weights_only=True`` (tensors, no code), ONNX
+graphs and TensorFlow's HDF5 are searched for the backbone's tensors, and folders that are neutral
+already pass through as links. Done once per checkpoint, into a cache.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from harness.sources.trust import names_code, remote_code_runs
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from torch import Tensor
 
 #: what stays with the weights: configuration, tokenizer, and code where that was fetched
 _BESIDE_WEIGHTS = (".json", ".txt", ".model", ".py")
@@ -31,6 +33,7 @@ _PROBES = ("Hello, World!", "a naïve café: 42%", "  two  spaces\tand a tab ", 
 #: value says whether every digit stands alone. transformers' converter knows GPT-2's cut only,
 #: so a family that is not listed here would be tokenised wrongly and is refused.
 _BYTE_LEVEL_FAMILIES = {"default": False, "gpt-2": False, "smollm": True}
+_PICKLES = (".bin", ".pth", ".pt")
 
 
 def to_neutral(
@@ -39,9 +42,9 @@ def to_neutral(
     """Make ``out`` a neutral model folder from ``folder``, unless it exists already.
 
     ``architecture`` is timm's name of an image model that comes without a configuration. ``files``
-    limits what of ``folder`` is looked at (default: all of it); of several weight files
-    the first kind of safetensors, GGUF, ``.bin``/``.pth`` counts. Raises `RequestError` if there
-    are none, `Unsupported` if they cannot be converted faithfully.
+    limits what of ``folder`` is looked at (default: all of it); of several weight files the first
+    kind of safetensors, GGUF, pickles (``.bin``, ``.pth``, ``.pt``), ONNX, ``.h5`` counts. Raises
+    `RequestError` if there are none, `Unsupported` if they cannot be converted faithfully.
     """
     if out.is_dir():
         return out
@@ -53,26 +56,32 @@ def to_neutral(
         if architecture:
             _convert_timm(folder, by_suffix, architecture, scratch)
         elif by_suffix.get(".safetensors"):
-            for name in names:
-                if Path(name).suffix in (*_BESIDE_WEIGHTS, ".safetensors"):
-                    _link(folder / name, scratch / Path(name).name)
+            _link_all(folder, names, (*_BESIDE_WEIGHTS, ".safetensors"), scratch)
             _ensure_tokenizer(scratch)
         elif by_suffix.get(".gguf"):
             _only_one(folder, by_suffix[".gguf"])
             _convert_gguf(folder, by_suffix[".gguf"][0], scratch)
-        elif pickles := by_suffix.get(".bin", []) + by_suffix.get(".pth", []):
-            _only_one(folder, pickles)
-            _convert_pickle(folder / pickles[0], scratch / "model.safetensors")
-            for name in names:
-                if Path(name).suffix in _BESIDE_WEIGHTS:
-                    _link(folder / name, scratch / Path(name).name)
-            _ensure_tokenizer(scratch)
         else:
-            raise RequestError(
-                f"{folder}: no weights among {', '.join(names) or 'no files'}; expected "
-                "*.safetensors, *.gguf, *.bin or *.pth"
-            )
+            weights, convert = _first_kind(folder, names, by_suffix)
+            _only_one(folder, weights)
+            _link_all(folder, names, _BESIDE_WEIGHTS, scratch)
+            convert(folder / weights[0], scratch)
+            _ensure_tokenizer(scratch)
     return out
+
+
+def _first_kind(
+    folder: Path, names: Sequence[str], by_suffix: dict[str, list[str]]
+) -> tuple[list[str], Callable[[Path, Path], None]]:
+    """The files of the first kind in `_CONVERTERS`, and what converts one of them."""
+    for suffixes, convert in _CONVERTERS.items():
+        if weights := [name for suffix in suffixes for name in by_suffix.get(suffix, [])]:
+            return weights, convert
+    expected = ", ".join(f"*{suffix}" for suffixes in _CONVERTERS for suffix in suffixes)
+    raise RequestError(
+        f"{folder}: no weights among {', '.join(names) or 'no files'}; expected *.safetensors, "
+        f"*.gguf, {expected}"
+    )
 
 
 def _convert_timm(
@@ -84,9 +93,12 @@ def _convert_timm(
     from harness.backends.torch.vision import neutral_from_state
 
     safe = by_suffix.get(".safetensors", [])
-    weights = [*safe, *by_suffix.get(".pth", []), *by_suffix.get(".bin", [])]
+    weights = [*safe, *(name for suffix in _PICKLES for name in by_suffix.get(suffix, []))]
     if not weights:
-        raise RequestError(f"{folder}: no *.safetensors, *.pth or *.bin to take weights from")
+        raise RequestError(
+            f"{folder}: no *.safetensors, *.pth, *.pt or *.bin to take weights from (with an "
+            "`architecture`, ONNX and .h5 are not read)"
+        )
     _only_one(folder, weights)
     origin = folder / weights[0]
     state = load_file(origin) if safe else read_pickle(origin)
@@ -105,6 +117,13 @@ def _link(source: Path, target: Path) -> None:
         os.link(source.resolve(), target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def _link_all(folder: Path, names: Sequence[str], suffixes: Sequence[str], out: Path) -> None:
+    """Put the files with these suffixes into ``out``."""
+    for name in names:
+        if Path(name).suffix in suffixes:
+            _link(folder / name, out / Path(name).name)
 
 
 def _ensure_tokenizer(folder: Path) -> None:
@@ -149,14 +168,39 @@ def read_pickle(source: Path) -> dict[str, Any]:
     return state
 
 
-def _convert_pickle(source: Path, target: Path) -> None:
+def _save(state: dict[str, Tensor], out: Path) -> None:
     from safetensors.torch import save_file
 
     # clones, because safetensors refuses tensors that share memory (tied embeddings)
-    tensors = {
-        name: value.detach().clone().contiguous() for name, value in read_pickle(source).items()
-    }
-    save_file(tensors, target, metadata={"format": "pt"})
+    tensors = {name: value.detach().clone().contiguous() for name, value in state.items()}
+    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+
+
+def _convert_pickle(source: Path, out: Path) -> None:
+    _save(read_pickle(source), out)
+
+
+def _convert_onnx(source: Path, out: Path) -> None:
+    from harness.backends.torch.from_onnx import prove, read_onnx
+
+    _save(read_onnx(source, out), out)
+    _ensure_tokenizer(out)  # the proof takes real tokens
+    prove(source, out)
+
+
+def _convert_h5(source: Path, out: Path) -> None:
+    from harness.backends.torch.from_h5 import read_h5
+
+    _save(read_h5(source, out), out)
+
+
+#: what writes model.safetensors from one weights file into a folder that has what lay beside it;
+#: of several kinds the first counts
+_CONVERTERS: dict[tuple[str, ...], Callable[[Path, Path], None]] = {
+    _PICKLES: _convert_pickle,
+    (".onnx",): _convert_onnx,
+    (".h5",): _convert_h5,
+}
 
 
 def _convert_gguf(folder: Path, name: str, out: Path) -> None:

@@ -308,12 +308,7 @@ def build_transformer(
             if isinstance(getattr(config, key, None), float | int):
                 setattr(config, key, dropout)
     if recipe == "scratch":
-        from transformers import AutoModel
-
-        backbone = AutoModel.from_config(
-            config, dtype=torch.float32, trust_remote_code=remote_code_runs(),
-            **_class_options(folder, config, attention),
-        )  # fmt: skip
+        backbone = untrained(folder, config, attention)
     else:
         backbone = _pretrained(folder, config, attention)
     return FittedModel(backbone, info, _head_dropout(config))
@@ -373,6 +368,17 @@ def read_config(folder: Path) -> Any:
         raise Unsupported(f"{folder / 'config.json'}: {str(error).splitlines()[0]}") from None
     config.use_cache = False  # no generation: keys and values of past tokens are dead weight
     return config
+
+
+def untrained(folder: Path, config: Any, attention: str | None = None) -> nn.Module:
+    """A configuration's backbone in float32, its weights drawn at random."""
+    from transformers import AutoModel
+
+    backbone: nn.Module = AutoModel.from_config(
+        config, dtype=torch.float32, trust_remote_code=remote_code_runs(),
+        **_class_options(folder, config, attention),
+    )  # fmt: skip
+    return backbone
 
 
 def _class_options(folder: Path, config: Any, attention: str | None) -> dict[str, Any]:
