@@ -93,8 +93,8 @@ class FitRequest:
 class FitReport:
     """What ``fit.json`` says about the training itself."""
 
-    seconds: float  # wall time of the training, without loading and scoring
-    examples_per_second: float
+    seconds: float | None  # wall time of the training, without loading and scoring
+    examples_per_second: float | None
     epochs: list[dict[str, float]]  # per epoch: loss, validation_score, seconds, learning_rate
     steps: int
     params: int  # of the whole model as it predicts
@@ -102,6 +102,8 @@ class FitReport:
     stopped: str = "finished"  # or early stopping's reason
     notes: dict[str, Any] = field(default_factory=dict)
     train_score: float | None = None  # None: the stage computes it on a sample
+    #: why there are no ``seconds`` and no ``examples_per_second``
+    seconds_reason: str | None = None
 
 
 @dataclass(frozen=True)

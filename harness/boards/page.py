@@ -5,6 +5,7 @@ All texts here are raw; each renderer escapes for its own format.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -284,6 +285,7 @@ def _task_limits(task: Mapping[str, Any], rows: Sequence[Flat]) -> list[Fact]:
     if overlap:
         facts.append(Fact("test inputs also in training", overlap))
     facts.append(Fact("seeds", _seeds(rows)))
+    facts.append(Fact("fit time", _untimed(first_rows(rows))))
     facts.append(Fact("resolution", _resolution(rows)))
     return [fact for fact in facts if fact.text]
 
@@ -296,6 +298,14 @@ def _resolution(rows: Sequence[Flat]) -> str:
     return (
         f"{wording.points(shown, signed=False)} points: a typical pair of fits that lie closer "
         "is told apart in fewer than four of five repetitions"
+    )
+
+
+def _untimed(fits: Sequence[Flat]) -> str:
+    """How many fits were scored and have no time of their own, and why."""
+    reasons = Counter(row["fit_seconds_reason"] for row in fits if row["fit_seconds_reason"])
+    return "; ".join(
+        f"none for {n} of {len(fits)} fits: {wording.clean(why)}" for why, n in reasons.items()
     )
 
 
