@@ -12,6 +12,8 @@ from harness.errors import Unsupported
 
 #: ONNX Runtime's name of the execution provider for each of our devices.
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+#: What a provider is told: float32 is float32, not TF32, which CUDA's takes unasked.
+_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 
 
 class OnnxPredictor(Predictor):
@@ -27,8 +29,9 @@ class OnnxPredictor(Predictor):
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3  # errors; a provider that did not come up is one of ours
         provider = _provider(device)
+        providers = [(provider, _OPTIONS.get(provider, {}))]
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=[provider])
+            self._session = onnxruntime.InferenceSession(model, options, providers=providers)
         except Exception as error:  # its exceptions share no public base class
             first = str(error).strip().splitlines()[0]
             raise Unsupported(f"ONNX Runtime cannot load {model.name}: {first}") from error
