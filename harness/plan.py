@@ -143,7 +143,6 @@ def make_plan(
     for i, entry in enumerate(suite.matrix):
         where = loaded.where("matrix", i)
         run_parts: _RunParts = {}
-        baseline = entry.recipe == "baseline"
         for framework in frameworks_of(entry):
             backend = registry.backends.get(framework, where)
             for model_id in entry.models:
@@ -160,9 +159,6 @@ def make_plan(
                     }  # fmt: skip
                     if selection.leaves_out(called):
                         continue
-                    seeds = options.seeds or entry.seeds or suite.seeds
-                    if baseline and not entry.seeds:
-                        seeds = seeds[:1]  # nothing in a baseline's fit is drawn
                     sizes = training_sizes(tasks[task_id], entry, options.full)
                     if task_id in curves and None in sizes:
                         raise RequestError(
@@ -200,6 +196,10 @@ def make_plan(
                             if not family.open
                             else []
                         )
+                        seeds = options.seeds or entry.seeds or suite.seeds
+                        drawn = backend.draws(entry.recipe, family.spec["settings"])
+                        if not drawn and not entry.seeds:
+                            seeds = seeds[:1]
                         for order, seed in enumerate(seeds):
                             fit = family.fit(seed)
                             known = fits.setdefault(fit.key, fit)

@@ -18,6 +18,12 @@ def set_up() -> None:
     set_up("cpu", 1)
 
 
+def takes_tf32() -> bool:
+    import tensorflow as tf
+
+    return bool(tf.config.experimental.tensor_float_32_execution_enabled())
+
+
 def fit(request: FitRequest) -> FitReport:
     """Fit in TensorFlow; scores are not of interest, for functions of tests do not travel."""
     from harness.backends.tensorflow.backend import TensorFlowBackend

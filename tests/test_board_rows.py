@@ -16,6 +16,7 @@ from harness.boards.board import build, render
 from harness.boards.collect import KEYS, collect
 from harness.boards.columns import COLUMNS
 from harness.boards.definition import Definition
+from harness.boards.page import Fact
 from harness.boards.rank import ranked
 from harness.errors import RequestError
 from harness.records.digests import seal
@@ -100,6 +101,28 @@ def test_a_row_has_the_family_that_its_fits_recorded(tmp_path: Path) -> None:
     write_json(folder / "fits" / "recorded-0" / "facts.json", facts)
     rows = {row["model"]: row["model_family"] for row in build(folder).rows}
     assert rows == {"recorded": "autoencoding", "older": None}
+
+
+def test_a_fit_without_a_time_of_its_own_says_why_everywhere(tmp_path: Path) -> None:
+    folder, why = write_results(tmp_path, size=60), "features computed by torch"
+    probe = {"model": "static", "recipe": "linear-probe", "task": "topics"}
+    row_id = find(build(folder).rows, **probe, runtime="torch")["row_id"]
+    (row,) = (row for row in collect(folder).rows if row.flat["row_id"] == row_id)
+    for run in row.runs:
+        gone = {"seconds": None, "seconds_reason": why, "examples_per_second": None}
+        write_json(folder / "fits" / run.fit_id / "fit.json", {**run.fit, **gone})
+    board = build(folder)
+    flat = find(board.rows, **probe, runtime="torch")
+    assert (flat["fit_seconds"], flat["fit_examples_per_second"]) == (None, None)
+    assert flat["fit_seconds_reason"] == why
+    other = find(board.rows, model="static", recipe="linear-probe", task="entities",
+                 runtime="torch")  # fmt: skip
+    assert other["fit_seconds"] == 14.0 and other["fit_seconds_reason"] is None
+    training = next(b for b in board.evidence.rows[row_id] if b["title"] == "Training")
+    assert ["time", f"none: {why}"] in training["facts"]
+    section = next(s for s in board.page.sections if s.task == "topics")
+    fits = len(section.fits.rows)
+    assert Fact("fit time", f"none for 1 of {fits} fits: {why}") in section.limits
 
 
 def test_timings_are_medians_over_launches_and_p99_stays_null(results: Path) -> None:

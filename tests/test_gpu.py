@@ -54,7 +54,7 @@ def test_a_gpu_computes_what_the_cpu_computes(artifact: Path, runtime: str) -> N
         for _ in range(2):
             found = predict_all(predictor, encoded, batch_size)
             reference = predict_all(on("cpu", artifact), encoded, batch_size)
-            # sums in another order; TF32 is off outside of fits
+            # sums in another order; no TF32
             assert parity(reference, found)["parity_rel_diff"] <= 1e-4
     assert predictor.observed()["device"].startswith("cuda")
 
@@ -88,6 +88,21 @@ def test_memory_on_the_gpu_is_allocated_within_reserved(artifact: Path) -> None:
     predict_all(predictor, tiny_models.tokens(LENGTHS))
     memory = predictor.device_memory()
     assert 0 < memory["allocated_mb"] <= memory["reserved_mb"]
+
+
+def test_float32_is_float32_where_a_gpu_has_tf32(cuda: Any) -> None:
+    from harness.backends.torch.threads import set_up
+
+    set_up("cuda", 1)
+    generator = cuda.Generator().manual_seed(0)
+    left = cuda.randn(512, 512, generator=generator)
+    images = cuda.randn(8, 32, 16, 16, generator=generator)
+    filters = cuda.randn(32, 32, 3, 3, generator=generator)
+    for compute in (lambda to: to(left) @ to(left),
+                    lambda to: cuda.nn.functional.conv2d(to(images), to(filters))):  # fmt: skip
+        exact = compute(lambda tensor: tensor.double())
+        found = compute(lambda tensor: tensor.cuda()).cpu().double()
+        assert (found - exact).abs().max() <= 1e-5 * exact.abs().max()  # TF32: 1e-3
 
 
 def test_half_precision_multiplies_faster_on_a_gpu(cuda: Any) -> None:

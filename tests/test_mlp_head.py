@@ -281,9 +281,12 @@ def test_features_are_computed_once_for_seeds_and_heads_and_frameworks(request_f
     assert not np.array_equal(reports["seed"][0][0][0], first[0][0][0])
     for (weight, bias), (w, b) in zip(first[0], reports["framework"][0], strict=True):
         assert np.array_equal(weight, w) and np.array_equal(bias, b)
-    for _, report in reports.values():
+    spent = first[1].notes["features_seconds"]
+    for name, (_, report) in reports.items():
         assert report.notes["features_framework"] == "torch"
-        assert report.notes["features_seconds"] == first[1].notes["features_seconds"]
+        assert report.notes["features_seconds"] == spent
+        own = None if name == "framework" else spent + report.notes["head_seconds"]
+        assert report.seconds == own
     fit(request_for(key="another model or draw"), compute)
     assert compute.calls == 10
 
@@ -298,6 +301,31 @@ def test_features_of_another_release_are_computed_again(request_for, release):
     _, report = fit(request_for(), compute)
     assert compute.calls == 10
     assert report.notes["features_framework"] == "tensorflow"  # who computed them the second time
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"hidden": ()}, {"hidden": (), "augment": {"flip": True}}, {"hidden": (8,)}],
+    ids=["linear", "augmented", "hidden"],
+)
+def test_a_probe_depends_on_its_seed_where_it_draws(request_for, settings):
+    requests = [request_for(key=str(seed), seed=seed, **settings) for seed in (1, 2)]
+    one, two = (fit(request, Counter())[0] for request in requests)
+    same = all(np.array_equal(a[0], b[0]) for a, b in zip(one, two, strict=True))
+    assert same != TorchBackend.draws("linear-probe", requests[0].settings)
+
+
+def test_seconds_of_another_framework_are_none_of_a_fits_own(request_for):
+    compute = Counter()
+    fit(request_for(augment={"flip": True}, epochs=1), compute)
+    for settings in ({"hidden": ()}, {"hidden": (16,)}, {"augment": {"flip": True}}):
+        _, report = fit(request_for("tensorflow", **settings), compute)
+        assert (report.seconds, report.examples_per_second) == (None, None)
+        assert report.seconds_reason == "features computed by torch"
+        assert sum(epoch["seconds"] for epoch in report.epochs) <= report.notes["head_seconds"]
+    _, report = fit(request_for("tensorflow", key="its own"), compute)
+    assert report.seconds > 0 and report.examples_per_second == 96 / report.seconds
+    assert report.seconds_reason is None
 
 
 def cached(request):

@@ -62,6 +62,11 @@ def request_for(tmp_path):
     return make
 
 
+def test_float32_is_not_tf32(there):
+    """Nothing on a CPU; on a GPU that has it, no backbone would pass the gate."""
+    assert not there(tensorflow_side.takes_tf32)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_backbone_passes_the_gate_and_comes_back_whole(there, request_for, architecture):
     request = request_for(architecture, spread=0.2)

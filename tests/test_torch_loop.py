@@ -235,3 +235,19 @@ def test_the_span_loss_gives_padding_no_probability():
     smoothed = float(span_cross_entropy(logits, real, targets, 0.1))
     start = math.log(1 + math.exp(-1)) + 0.05  # half of the mass of 0.1 sits one logit lower
     assert smoothed == pytest.approx((start + math.log(2)) / 2)
+
+
+@pytest.mark.parametrize("stage", ["fit", "load"])
+def test_float32_is_not_tf32_whatever_the_process_did_before(tmp_path, stage):
+    """On a CPU the flags change nothing, but are there to be seen."""
+    flags = torch.backends.cuda.matmul, torch.backends.cudnn
+    request = toy_request(tmp_path, random_backbone(tmp_path), epochs=1)
+    if stage == "load":
+        TorchBackend().fit(request, silent)
+    for flag in flags:
+        flag.allow_tf32 = True
+    if stage == "fit":
+        TorchBackend().fit(request, silent)
+    else:
+        TorchRuntime().load(request.out, request.out, device="cpu", threads=1)
+    assert not any(flag.allow_tf32 for flag in flags)

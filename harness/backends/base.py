@@ -93,8 +93,8 @@ class FitRequest:
 class FitReport:
     """What ``fit.json`` says about the training itself."""
 
-    seconds: float  # wall time of the training, without loading and scoring
-    examples_per_second: float
+    seconds: float | None  # wall time of the training, without loading and scoring
+    examples_per_second: float | None
     epochs: list[dict[str, float]]  # per epoch: loss, validation_score, seconds, learning_rate
     steps: int
     params: int  # of the whole model as it predicts
@@ -102,6 +102,8 @@ class FitReport:
     stopped: str = "finished"  # or early stopping's reason
     notes: dict[str, Any] = field(default_factory=dict)
     train_score: float | None = None  # None: the stage computes it on a sample
+    #: why there are no ``seconds`` and no ``examples_per_second``
+    seconds_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,17 @@ class Backend(ABC):
     #: by model kind, the framework whose `hidden_states` a pretrained backbone must match before
     #: it may train; none for the kinds whose checkpoints are published for this framework
     references: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def draws(cls, recipe: str, settings: Mapping[str, Any]) -> bool:
+        """Whether a fit depends on its seed; one that does not is fitted for a single one.
+
+        Subsets and held-out examples are drawn by the budget's seed, and a probe's augmented
+        copies by their number: the optimum of a linear layer on them is the same for all seeds.
+        """
+        if recipe == "linear-probe":
+            return bool(settings["hidden"])
+        return recipe != "baseline"
 
     def check(self, model_kind: str, model_folder: Path) -> None:  # noqa: B027
         """`RequestError` for a checkpoint that does not fit its own configuration."""

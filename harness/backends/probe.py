@@ -88,7 +88,11 @@ def check(request: FitRequest) -> None:
 def probe(
     request: FitRequest, compute: Compute, width: int, backbone_params: int, progress: Progress
 ) -> tuple[HeadLayers, FitReport]:
-    """Features of both splits from ``compute`` or the cache, the head, and the report."""
+    """Features of both splits from ``compute`` or the cache, the head, and the report.
+
+    The report's seconds are those of the features, whenever this framework computed them, and of
+    the head; there are none where another framework computed the features.
+    """
     train = _training_features(request, compute, width, progress)
     validation = features(request, compute, width, request.validation, "validation", progress)
     pooled = request.info.head == "pooled"
@@ -104,11 +108,12 @@ def probe(
     plain = train[0]
     train_score = request.train_score(plain.split(heads.apply(head.layers, plain.rows), pooled))
     features_seconds = sum(copy.seconds for copy in train)
-    seconds = features_seconds + head.seconds
+    others = {copy.framework for copy in train} - {request.info.framework}
+    seconds = None if others else features_seconds + head.seconds
     trained = sum(weight.size + bias.size for weight, bias in head.layers)
     return head.layers, FitReport(
         seconds=seconds,
-        examples_per_second=len(request.train) / seconds,
+        examples_per_second=len(request.train) / seconds if seconds else None,
         epochs=head.epochs,
         steps=head.steps,
         params=backbone_params + trained,
@@ -120,6 +125,7 @@ def probe(
             "features_framework": plain.framework,
         },
         train_score=train_score,
+        seconds_reason=f"features computed by {', '.join(sorted(others))}" if others else None,
     )
 
 
@@ -162,7 +168,7 @@ def _optimal(
         "epoch": 1,
         "loss": found.loss,
         "validation_score": score(layers),
-        "seconds": sum(copy.seconds for copy in train) + seconds,
+        "seconds": seconds,
         "learning_rate": 0.0,
     }
     stopped = f"at the limit of {ITERATIONS} iterations" if limit else "finished"

@@ -38,7 +38,8 @@ KEYS = (
     # beyond the contract's list
     "score_delta_low", "score_delta_high", "gap_to_best", "p_vs_best", "reason", "examples",
     "validation_score", "train_examples", "train_available", "examples_available",
-    "truncated_share", "max_length", "overlap_share", "launches", *model_facts.KEYS,
+    "truncated_share", "max_length", "overlap_share", "fit_seconds_reason", 
+    "launches", *model_facts.KEYS,
     "latency_p50_low_ms", "latency_p50_high_ms", "throughput_low_per_s", "throughput_high_per_s",
     "first_answer_seconds", "steady", "timing_verdict", "throughput_verdict",
     "server_rate_per_s", "server_percentile", "server_latency_bound_ms",
@@ -57,7 +58,7 @@ TEXTS = frozenset(
     {
         "row_id", "suite", "model", "task", "recipe", "framework", "runtime", "device", "dtype",
         "fit_dtype", "status", "host_id", "score_name", "score_basis", "energy_basis",
-        "weights_licence", "data_licence", "reason", "timing_verdict",
+        "weights_licence", "data_licence", "reason", "fit_seconds_reason", "timing_verdict",
         "task_type", "model_kind", "model_name", "model_family",
     }
 )  # fmt: skip
@@ -300,6 +301,8 @@ def flat_row(
         max_length=_first(_max_length(task, run) for run in good),
         overlap_share=_first(_of_test(run, "overlap", "share") for run in good),
     )
+    if flat["fit_seconds"] is None:
+        flat["fit_seconds_reason"] = _first(run.fit.get("seconds_reason") for run in good)
     flat.update(_faithfulness([run.explained for run in good if run.explained]))
     for name in METRICS:
         flat[name] = _mean(run.metrics.get("metrics", {}).get(name) for run in good)

@@ -123,7 +123,7 @@ def _training(row: Row) -> Block:
     )
     facts = [
         ("examples", _of(fit.get("train_examples"), fit.get("train_available"))),
-        ("time", f"{wording.significant(fit.get('seconds'))} s"),
+        ("time", _time(fit)),
         ("dtype", first.fit_spec.get("fit_dtype")),
         ("training score", wording.score(fit.get("train_score"))),
         ("validation score", wording.score(fit.get("validation_score"))),
@@ -131,6 +131,12 @@ def _training(row: Row) -> Block:
         ("settings", given),
     ]
     return _facts("Training", facts)
+
+
+def _time(fit: Mapping[str, Any]) -> str:
+    if fit.get("seconds") is None:
+        return f"none: {fit['seconds_reason']}" if fit.get("seconds_reason") else ""
+    return f"{wording.significant(fit['seconds'])} s"
 
 
 def _of(part: Any, whole: Any) -> str:

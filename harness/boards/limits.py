@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
 from harness.boards import wording
 from harness.boards.columns import fit_name, model_name
+from harness.boards.rank import first_rows
 from harness.boards.table import Fact
 
 Flat = Mapping[str, Any]
 
 #: names of fits that differ from most, in one line of text; with more of them it gives a range
 MOST_APART = 6
+_UNDRAWN = " (baselines and probes without hidden layers draw nothing: all seeds give the same)"
 
 
 def task_limits(
@@ -45,6 +48,7 @@ def task_limits(
     overlap = said(lambda row: row["overlap_share"], _share)
     facts.append(Fact("test inputs also in training", overlap))
     facts.append(Fact("seeds", _seeds(rows)))
+    facts.append(Fact("fit time", _untimed(first_rows(rows))))
     facts.append(Fact("resolution", _resolution(rows)))
     return [fact for fact in facts if fact.text]
 
@@ -101,19 +105,29 @@ def _resolution(rows: Sequence[Flat]) -> str:
     )
 
 
+def _untimed(fits: Sequence[Flat]) -> str:
+    """How many fits were scored and have no time of their own, and why."""
+    reasons = Counter(row["fit_seconds_reason"] for row in fits if row["fit_seconds_reason"])
+    return "; ".join(
+        f"none for {n} of {len(fits)} fits: {wording.clean(why)}" for why, n in reasons.items()
+    )
+
+
 def _seeds(rows: Sequence[Flat]) -> str:
     span = _span([row["seeds"] for row in rows], _count)
     bases = {row["score_basis"] for row in rows if row["score_basis"]}
-    if bases == {"examples"}:
-        return f"{span}; intervals cover the uncertainty of the test set only, not that of seeds"
+    if not bases:
+        return span
     if bases == {"examples+seeds"}:
         return f"{span}; intervals cover the uncertainty of the test set and of seeds"
-    if bases:
-        return (
-            f"{span}; intervals of fits with several seeds cover seeds too, the others the "
-            "uncertainty of the test set only"
+    text = "intervals cover the uncertainty of the test set only, not that of seeds"
+    if len(bases) > 1:
+        text = (
+            "intervals of fits with several seeds cover seeds too, the others the uncertainty of "
+            "the test set only"
         )
-    return span
+    single = {row["recipe"] for row in rows if row["score_basis"] == "examples"}
+    return f"{span}; {text}{_UNDRAWN if single & {'baseline', 'linear-probe'} else ''}"
 
 
 def _span(values: Sequence[Any], show: Callable[[Any], str]) -> str:

@@ -20,7 +20,7 @@ from harness.boards.fronts import AXES
 from harness.boards.headlines import headline
 from harness.boards.limits import task_limits
 from harness.boards.pictures import Picture, of_curves, over_tasks
-from harness.boards.rank import fit_key
+from harness.boards.rank import first_rows
 from harness.boards.table import Fact, Table
 
 Flat = Mapping[str, Any]
@@ -169,14 +169,6 @@ def _curve_pictures(
 
 def _guessing(plan: Mapping[str, Any]) -> set[str]:
     return {model for model, entry in plan["models"].items() if entry.get("kind") == "majority"}
-
-
-def first_rows(rows: Sequence[Flat]) -> list[Flat]:
-    """One row per fit: its own runtime's, which comes first."""
-    found: dict[Any, Flat] = {}
-    for row in rows:
-        found.setdefault(fit_key(dict(row)), row)
-    return list(found.values())
 
 
 def largest_training(rows: Sequence[Flat]) -> list[Flat]:

@@ -13,6 +13,7 @@ each other: more data is no merit of a model.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,8 +47,16 @@ class Fit:
         return self.rows[0]
 
 
-def fit_key(row: dict[str, Any]) -> FitKey:
+def fit_key(row: Mapping[str, Any]) -> FitKey:
     return row["task"], row["model"], row["recipe"], row["framework"], row.get("train_budget")
+
+
+def first_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """One row per fit: its own runtime's, which comes first."""
+    found: dict[Any, Mapping[str, Any]] = {}
+    for row in rows:
+        found.setdefault(fit_key(row), row)
+    return list(found.values())
 
 
 def fits_of(rows: tuple[Row, ...]) -> list[Fit]:

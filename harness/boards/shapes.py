@@ -87,6 +87,7 @@ class Fit(_Counted):
     validation_score: Number = None
     trained_params: Number = None
     seconds: Number = None
+    seconds_reason: Text = None
     examples_per_second: Number = None
     train_examples: Number = None
     train_available: Number = None

@@ -153,5 +153,5 @@ def _facts(
         "status": status.get("status", "failed"),
         "reason": status.get("reason", ""),
         "score": facts.get("validation_score", 0.0),
-        "seconds": facts.get("seconds", 0.0),
+        "seconds": facts.get("seconds") or status.get("seconds", 0.0),
     }

@@ -40,8 +40,9 @@ def outcome_text(stage: str, seconds: float, facts: dict[str, Any]) -> str:
     if stage == "fit":
         if facts.get("from_cache"):
             return "taken from the cache"
-        rate = facts.get("examples_per_second") or 0
-        return f"{seconds:.1f} s, validation {facts['validation_score']:.3f}, {rate:.0f} examples/s"
+        rate = facts.get("examples_per_second")
+        speed = "" if rate is None else f", {rate:.0f} examples/s"
+        return f"{seconds:.1f} s, validation {facts['validation_score']:.3f}{speed}"
     if stage == "score":
         return f"{seconds:.1f} s, score {facts['score']:.3f}"
     if stage == "time":

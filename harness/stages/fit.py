@@ -62,8 +62,8 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
         "energy_j": energy.joules,
         "energy_basis": energy.basis,
         "matmul_flops_per_s": matmul_peaks(job),
-        # a backend counts features
-        "examples_per_second": report.examples_per_second / train.encoded.features_per_example,
+        "examples_per_second": _examples_per_second(report, train.encoded),
+        "examples_per_second_reason": report.seconds_reason,
         "train_examples": len(train.examples),
         "train_available": len(data.splits["train"]),
         "validation_examples": len(validation.examples),
@@ -80,6 +80,12 @@ def fit(job: Job, progress: Progress) -> dict[str, Any]:
     facts |= _own_scores(job, data.task, train, validation, report)
     write_json(job.fit_folder / "fit.json", facts)
     return facts
+
+
+def _examples_per_second(report: FitReport, train: Encoded) -> float | None:
+    """A backend counts features."""
+    rate = report.examples_per_second
+    return None if rate is None else rate / train.features_per_example
 
 
 def matmul_peaks(job: Job) -> dict[str, float]:

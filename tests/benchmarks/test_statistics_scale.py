@@ -17,8 +17,7 @@ import pytest
 from harness.boards.across import across_tasks
 from harness.boards.collect import Records, Row, Run, flat_row
 from harness.boards.outcomes import Outcomes
-from harness.boards.page import first_rows
-from harness.boards.rank import ranked
+from harness.boards.rank import first_rows, ranked
 
 pytestmark = pytest.mark.alone
 

@@ -13,6 +13,8 @@ from harness.errors import Unsupported
 
 #: ONNX Runtime's name of the execution provider for each of our devices.
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+#: What a provider is told: float32 is float32, not TF32, which CUDA's takes unasked.
+_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 
 
 def imported() -> Any:
@@ -39,10 +41,12 @@ class OnnxPredictor(Predictor):
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3  # errors; a provider that did not come up is one of ours
         provider = _provider(device)
-        numbered = {} if (index := gpu_index(device)) is None else {"device_id": index}
+        chosen: dict[str, Any] = dict(_OPTIONS.get(provider, {}))
+        if (index := gpu_index(device)) is not None:
+            chosen["device_id"] = index
         try:
             self._session = onnxruntime.InferenceSession(
-                model, options, providers=[(provider, numbered)]
+                model, options, providers=[(provider, chosen)]
             )
         except Exception as error:  # its exceptions share no public base class
             first = str(error).strip().splitlines()[0]

@@ -30,12 +30,11 @@ class TorchCompileRuntime(TorchRuntime):
     def load(self, artifact: Path, exports: Path, *, device: str, threads: int) -> Predictor:
         from harness.backends.torch.models import load as load_model
         from harness.backends.torch.predictor import TorchPredictor
-        from harness.backends.torch.threads import check_device, use_threads
+        from harness.backends.torch.threads import set_up
 
-        check_device(device)
+        set_up(device, threads)
         if device == "cpu":
             check_compiler()
-        use_threads(threads)
         model, _ = load_model(artifact, device)
         return TorchPredictor(compiled(model, device), device)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from harness.backends.base import Attributions, Progress, pad
 from harness.backends.torch.models import TextModel, load
-from harness.backends.torch.threads import check_device, use_threads
+from harness.backends.torch.threads import set_up
 from harness.errors import Unsupported
 from harness.tasks.base import Encoded
 
@@ -37,8 +37,7 @@ def attributions(
     progress: Progress,
 ) -> Attributions:
     """See `harness.backends.base.Backend.attributions`."""
-    check_device(device)
-    use_threads(threads)
+    set_up(device, threads)
     model, _ = load(artifact, device)
     if not isinstance(model, TextModel):
         raise Unsupported("only models of token ids have tokens to attribute to")

@@ -19,15 +19,14 @@ from harness.backends.torch.optimiser import adamw, clip, l1_norm, set_rates
 from harness.backends.torch.predictor import TorchPredictor
 from harness.backends.torch.remote_code import brings_code
 from harness.backends.torch.tensors import to_tensors
-from harness.backends.torch.threads import check_device, reproducible, use_threads
+from harness.backends.torch.threads import reproducible, set_up
 from harness.errors import Unsupported
 from harness.tasks.base import Ragged
 
 
 def train(request: FitRequest, progress: Progress) -> FitReport:
     """Fit all weights and write the artifact; raises `Diverged` or `Unsupported`."""
-    check_device(request.device)
-    use_threads(request.threads)
+    set_up(request.device, request.threads)
     assert request.model_folder is not None
     # on a GPU the library's own dropout and attention are fast
     ours = request.device == "cpu" and request.model_kind == "transformer"

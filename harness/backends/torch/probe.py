@@ -8,13 +8,12 @@ import torch
 from harness.backends import probe as shared
 from harness.backends.base import Batch, FitReport, FitRequest, Progress
 from harness.backends.torch.models import HeadedModel, build, save
-from harness.backends.torch.threads import check_device, reproducible, use_threads
+from harness.backends.torch.threads import reproducible, set_up
 
 
 def features(request: FitRequest, progress: Progress) -> np.ndarray:
     """Frozen features of the training split, from the cache or computed and left there."""
-    check_device(request.device)
-    use_threads(request.threads)
+    set_up(request.device, request.threads)
     assert request.model_folder is not None
     with reproducible(request.seed, request.device):
         model = build(request.info, request.model_folder, recipe="linear-probe", seed=request.seed)
@@ -38,8 +37,7 @@ def _compute(model: HeadedModel, device: str) -> shared.Compute:
 def probe(request: FitRequest, progress: Progress) -> FitReport:
     """Fit the head and write the artifact; raises `RequestError` for settings without meaning."""
     shared.check(request)
-    check_device(request.device)
-    use_threads(request.threads)
+    set_up(request.device, request.threads)
     assert request.model_folder is not None
     with reproducible(request.seed, request.device):
         model = build(request.info, request.model_folder, recipe="linear-probe", seed=request.seed)

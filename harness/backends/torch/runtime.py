@@ -21,19 +21,17 @@ class TorchRuntime(Runtime):
     def load(self, artifact: Path, exports: Path, *, device: str, threads: int) -> Predictor:
         from harness.backends.torch.models import load as load_model
         from harness.backends.torch.predictor import TorchPredictor
-        from harness.backends.torch.threads import check_device, use_threads
+        from harness.backends.torch.threads import set_up
 
-        check_device(device)
-        use_threads(threads)
+        set_up(device, threads)
         model, _ = load_model(artifact, device)
         return TorchPredictor(model, device)
 
     def products(self, device: str, threads: int) -> list[Product]:
         from harness.backends.torch.products import products
-        from harness.backends.torch.threads import check_device, use_threads
+        from harness.backends.torch.threads import set_up
 
-        check_device(device)
-        use_threads(threads)
+        set_up(device, threads)
         return products(device)
 
     def size_bytes(self, artifact: Path, exports: Path) -> int:

@@ -1,4 +1,4 @@
-"""Process-wide settings of PyTorch that a fit or a prediction runs under."""
+"""Threads, precision, determinism and devices of PyTorch in this process."""
 
 from __future__ import annotations
 
@@ -16,6 +16,18 @@ from harness.errors import Unsupported
 INTEROP_THREADS = 1
 
 
+def set_up(device: str, threads: int) -> None:
+    """Prepare this process; before anything of it computes. Raises `Unsupported`.
+
+    What is called float32 is computed in float32: TF32, which PyTorch's convolutions take unasked,
+    keeps 10 of the 23 bits.
+    """
+    _check_device(device)
+    use_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def use_threads(threads: int) -> None:
     """Compute with this many threads; 0 leaves PyTorch's choice (all cores).
 
@@ -29,7 +41,7 @@ def use_threads(threads: int) -> None:
                 torch.set_num_interop_threads(INTEROP_THREADS)
 
 
-def check_device(device: str) -> None:
+def _check_device(device: str) -> None:
     """`Unsupported` where the device does not exist."""
     if not is_gpu(device):
         return
@@ -43,8 +55,7 @@ def check_device(device: str) -> None:
 def reproducible(seed: int, device: str) -> Iterator[None]:
     """Same seed, same threads: same weights, bit for bit, on a CPU.
 
-    On CUDA matrix products may use TF32, and some kernels add in any order: there a seed narrows
-    results down without fixing them.
+    On CUDA some kernels add in any order: there a seed narrows results down without fixing them.
     """
     deterministic = torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic
@@ -55,9 +66,6 @@ def reproducible(seed: int, device: str) -> Iterator[None]:
             torch.use_deterministic_algorithms(True)
             # filling fresh memory with NaN costs 4% and only helps to find reads before writes
             memory.fill_uninitialized_memory = False
-        else:
-            torch.backends.cuda.matmul.allow_tf32 = True
-            torch.backends.cudnn.allow_tf32 = True
         try:
             yield
         finally:
