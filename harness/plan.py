@@ -151,9 +151,6 @@ def make_plan(
                 for task_id in entry.tasks:
                     if not _wanted(options, model_id, task_id, entry.recipe):
                         continue
-                    seeds = options.seeds or entry.seeds or suite.seeds
-                    if baseline and not entry.seeds:
-                        seeds = seeds[:1]  # nothing in a baseline's fit is drawn
                     sizes = training_sizes(tasks[task_id], entry, options.full)
                     if task_id in curves and None in sizes:
                         raise RequestError(
@@ -185,6 +182,10 @@ def make_plan(
                             if not family.open
                             else []
                         )
+                        seeds = options.seeds or entry.seeds or suite.seeds
+                        drawn = backend.draws(entry.recipe, family.spec["settings"])
+                        if not drawn and not entry.seeds:
+                            seeds = seeds[:1]
                         for order, seed in enumerate(seeds):
                             fit = family.fit(seed)
                             known = fits.setdefault(fit.key, fit)

@@ -303,6 +303,18 @@ def test_features_of_another_release_are_computed_again(request_for, release):
     assert report.notes["features_framework"] == "tensorflow"  # who computed them the second time
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"hidden": ()}, {"hidden": (), "augment": {"flip": True}}, {"hidden": (8,)}],
+    ids=["linear", "augmented", "hidden"],
+)
+def test_a_probe_depends_on_its_seed_where_it_draws(request_for, settings):
+    requests = [request_for(key=str(seed), seed=seed, **settings) for seed in (1, 2)]
+    one, two = (fit(request, Counter())[0] for request in requests)
+    same = all(np.array_equal(a[0], b[0]) for a, b in zip(one, two, strict=True))
+    assert same != TorchBackend.draws("linear-probe", requests[0].settings)
+
+
 def test_seconds_of_another_framework_are_none_of_a_fits_own(request_for):
     compute = Counter()
     fit(request_for(augment={"flip": True}, epochs=1), compute)

@@ -91,6 +91,52 @@ def test_baselines_take_one_seed(folder: Path) -> None:
     assert len(planned(folder, seeds=(1, 2, 3)).fits) == 2
 
 
+NETWORKS = """\
+suite: mine
+seeds: [1, 2, 3]
+models:
+  - {id: net, source: "path:net"}
+tasks:
+  - id: toy
+    type: text-classification
+    data: {train: {source: "path:train.csv"}, test: {source: "path:test.csv"}}
+  - id: other
+    type: text-classification
+    data: {train: {source: "path:test.csv"}, test: {source: "path:train.csv"}}
+threads: 1
+matrix:
+  - models: [net]
+    tasks: [toy, other]
+    recipe: RECIPE
+    frameworks: [torch, tensorflow]
+    SETTINGS
+"""
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "seeds"),
+    [
+        ("fine-tune", "settings: {fit_dtype: float32}", {"toy": [1, 2, 3], "other": [1, 2, 3]}),
+        ("linear-probe", "settings: {C: 0.1}", {"toy": [1], "other": [1]}),
+        ("linear-probe", "settings: {augment: {flip: true}}", {"toy": [1], "other": [1]}),
+        ("linear-probe", "settings: {hidden: [8]}", {"toy": [1, 2, 3], "other": [1, 2, 3]}),
+        ("linear-probe", "settings_by_task: {other: {hidden: [8]}}",
+         {"toy": [1], "other": [1, 2, 3]}),
+        ("linear-probe", "seeds: [4, 5]", {"toy": [4, 5], "other": [4, 5]}),
+    ],
+)  # fmt: skip
+def test_what_draws_nothing_takes_one_seed(
+    folder: Path, recipe: str, settings: str, seeds: dict[str, list[int]]
+) -> None:
+    (folder / "net").mkdir()
+    (folder / "net" / "config.json").write_text("{}")
+    text = NETWORKS.replace("RECIPE", recipe).replace("SETTINGS", settings)
+    found: dict[tuple[str, str], list[int]] = {}
+    for fit in planned(folder, text).fits:
+        found.setdefault((fit.task.id, fit.spec["framework"]), []).append(fit.spec["seed"])
+    assert found == {(task, f): seeds[task] for task in seeds for f in ("torch", "tensorflow")}
+
+
 def test_only_selects_by_name_and_refuses_to_do_nothing(folder: Path) -> None:
     assert list(fits(planned(folder, only=("majority",)))) == ["majority"]
     with pytest.raises(RequestError, match="nothing to run with --only nobody"):

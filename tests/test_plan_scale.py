@@ -66,7 +66,7 @@ def test_a_plan_of_100_000_runs_takes_under_5_seconds_and_a_gigabyte(
                 "matrix:",
                 f"  - {{{everything}, recipe: fine-tune, settings: {{fit_dtype: float32}},"
                 f" runtimes: [{runtimes}]}}",
-                f"  - {{{everything}, recipe: linear-probe}}",
+                f"  - {{{everything}, recipe: linear-probe, settings: {{hidden: [8]}}}}",
             ]
         )
     )

@@ -143,6 +143,17 @@ class Backend(ABC):
     #: it may train; none for the kinds whose checkpoints are published for this framework
     references: ClassVar[Mapping[str, str]] = {}
 
+    @classmethod
+    def draws(cls, recipe: str, settings: Mapping[str, Any]) -> bool:
+        """Whether a fit depends on its seed; one that does not is fitted for a single one.
+
+        Subsets and held-out examples are drawn by the budget's seed, and a probe's augmented
+        copies by their number: the optimum of a linear layer on them is the same for all seeds.
+        """
+        if recipe == "linear-probe":
+            return bool(settings["hidden"])
+        return recipe != "baseline"
+
     def check(self, model_kind: str, model_folder: Path) -> None:  # noqa: B027
         """`RequestError` for a checkpoint that does not fit its own configuration."""
 

@@ -29,6 +29,7 @@ Flat = Mapping[str, Any]
 MOST_ACROSS = 1000
 #: Rows of a front that are named in a line of text
 MOST_NAMED = 10
+_UNDRAWN = " (baselines and probes without hidden layers draw nothing: all seeds give the same)"
 _FRONTS = "Best trade-offs: no other complete row scores higher and costs no more."
 _EACH_HOSTS_FRONTS = (
     "Best trade-offs, of each host by itself: no other complete row of the same host scores higher "
@@ -312,16 +313,18 @@ def _untimed(fits: Sequence[Flat]) -> str:
 def _seeds(rows: Sequence[Flat]) -> str:
     span = _span([row["seeds"] for row in rows], lambda n: f"{n:.0f}")
     bases = {row["score_basis"] for row in rows if row["score_basis"]}
-    if bases == {"examples"}:
-        return f"{span}; intervals cover the uncertainty of the test set only, not that of seeds"
+    if not bases:
+        return span
     if bases == {"examples+seeds"}:
         return f"{span}; intervals cover the uncertainty of the test set and of seeds"
-    if bases:
-        return (
-            f"{span}; intervals of fits with several seeds cover seeds too, the others the "
-            "uncertainty of the test set only"
+    text = "intervals cover the uncertainty of the test set only, not that of seeds"
+    if len(bases) > 1:
+        text = (
+            "intervals of fits with several seeds cover seeds too, the others the uncertainty of "
+            "the test set only"
         )
-    return span
+    single = {row["recipe"] for row in rows if row["score_basis"] == "examples"}
+    return f"{span}; {text}{_UNDRAWN if single & {'baseline', 'linear-probe'} else ''}"
 
 
 def _span(values: Sequence[Any], show: Callable[[Any], str]) -> str:
