@@ -178,6 +178,30 @@ def test_a_head_trains_as_keras_fit_does(there, generator, hidden, smoothing):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@needs_tensorflow
+def test_a_head_of_real_width_trains_as_keras_fit_does(there, generator):
+    """As wide as EfficientNet's features, 60 updates. Adam divides small gradients by their own
+    size, rounding included: the few weights whose gradients nearly cancel differ most."""
+    rows = np.maximum(generator.normal(size=(640, 1280)), 0).astype(np.float32)
+    labels = ((rows - rows.mean(0)) @ generator.normal(size=(1280, 10))).argmax(1)
+    start = initial(1280, (64,), 10, seed=5)
+    trainer = MlpTrainer(start, 1e-3)
+    losses = [
+        np.mean([trainer.step(rows[i : i + 32], labels[i : i + 32]) for i in range(0, 640, 32)])
+        for _ in range(3)
+    ]
+    theirs, their_losses = there(
+        tensorflow_side.keras_head, start, rows, labels,
+        learning_rate=1e-3, smoothing=0.0, batch_size=32, epochs=3,
+    )  # fmt: skip
+    np.testing.assert_allclose(losses, their_losses, rtol=1e-5)
+    assert losses[-1] < 0.8 * losses[0]
+    for own, other in zip(trainer.layers, theirs, strict=True):
+        for a, b in zip(own, other, strict=True):
+            # up to 2e-5 over several draws of features
+            assert np.abs(a - b).max() < 1e-4 * np.abs(b).max()
+
+
 class Counter:
     """The features of a picture: means of its 8 x 8 patches. Counts calls and pictures."""
 

@@ -196,6 +196,7 @@ def _trained(
         losses.append(trainer.step(copies[number % len(copies)].rows[batch], labels[batch]))
         if (step + 1) % per_epoch == 0 or step + 1 == total:
             mean = float(np.mean(losses))
+            # a rise is no divergence here: from where Adam's first steps throw a head it comes back
             if not np.isfinite(mean):
                 raise Diverged(f"loss {mean} of the head in epoch {number + 1}")
             now = time.perf_counter()
