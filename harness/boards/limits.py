@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from harness.boards import wording
@@ -30,18 +31,18 @@ def task_limits(
         ("test examples", "examples", "examples_available"),
         ("training examples", "train_examples", "train_available"),
     ):
-        text = said(lambda row, key=key: row[key], _count)
+        text = said(itemgetter(key), _count)
         whole = _span([row[available] for row in rows], _count)
         if text and whole and text != whole:
             text += f" of {whole}, drawn by seed {budget.get('seed')}, stratified"
         facts.append(Fact(label, text))
     if usual := task.get("max_length"):
         length = said(lambda row: row.get("max_length") or usual, _count, " tokens")
-        cut = said(lambda row: row["truncated_share"], _share)
+        cut = said(itemgetter("truncated_share"), _share)
         stride = f", windows overlap by {task['stride']}" if task.get("stride") else ""
         text = f"{length}{stride}" + (f"; {cut} of test inputs cut" if cut else "")
         facts.append(Fact("maximum length", text))
-    overlap = said(lambda row: row["overlap_share"], _share)
+    overlap = said(itemgetter("overlap_share"), _share)
     facts.append(Fact("test inputs also in training", overlap))
     facts.append(Fact("seeds", _seeds(rows)))
     facts.append(Fact("resolution", _resolution(rows)))
