@@ -41,11 +41,11 @@ def task_limits(
         facts.append(Fact(label, text))
     if usual := task.get("max_length"):
         length = said(lambda row: row.get("max_length") or usual, _count, " tokens")
-        cut = said(lambda row: row["truncated_share"], _share)
+        cut = said(itemgetter("truncated_share"), _share)
         stride = f", windows overlap by {task['stride']}" if task.get("stride") else ""
         text = f"{length}{stride}" + (f"; {cut} of test inputs cut" if cut else "")
         facts.append(Fact("maximum length", text))
-    overlap = said(lambda row: row["overlap_share"], _share)
+    overlap = said(itemgetter("overlap_share"), _share)
     facts.append(Fact("test inputs also in training", overlap))
     facts.append(Fact("seeds", _seeds(rows)))
     facts.append(Fact("fit time", _untimed(first_rows(rows))))
