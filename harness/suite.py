@@ -348,7 +348,10 @@ class Timing(_Strict):
         0.0, ge=0, description="of sampling latency, per launch; goes before max_samples"
     )
     max_seconds: float = Field(4.0, gt=0, description="of sampling latency, per launch")
-    batch_sizes: tuple[int, ...] = Field((8, 32), description="the throughput sweep")
+    batch_sizes: tuple[int, ...] = Field(
+        (8, 32),
+        description="the throughput sweep, up to the size of which one batch takes `sweep_seconds`",
+    )
     sweep_seconds: float = Field(1.0, gt=0, description="per batch size, at least")
     latency_bound_ms: float = Field(
         100.0, gt=0, description="of the server scenario: what queries may take, once scheduled"

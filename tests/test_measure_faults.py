@@ -179,3 +179,15 @@ def test_throughput_counts_examples_not_the_features_that_long_ones_are_cut_into
     point = found["throughput"][0]
     features = point["batches"] * 4 / point["seconds"]
     assert point["examples_per_s"] == pytest.approx(features / 2)
+
+
+class ByTheExample(Planted):
+    def delay(self, batch: Batch) -> float:
+        return 0.002 * len(batch["input_ids"])
+
+
+def test_a_sweep_ends_with_the_size_of_which_one_batch_fills_its_seconds():
+    sweep = {"batch_sizes": [64, 4, 32, 16], "sweep_seconds": 0.05}
+    found = offline(ByTheExample(), INPUTS, sweep, 1, NO_WATCH)
+    assert [point["batch_size"] for point in found["throughput"]] == [4, 16, 32]
+    assert found["batch_sizes_left_out"] == [64]

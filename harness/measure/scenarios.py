@@ -12,7 +12,7 @@ from harness.measure.blocks import Lazily, Watch
 from harness.measure.latency import Limits, measure_latency
 from harness.measure.percentiles import percentiles
 from harness.measure.server import measure_server
-from harness.measure.throughput import best, measure_throughput
+from harness.measure.throughput import Throughput, best, measure_throughput
 from harness.tasks.base import Encoded
 
 
@@ -35,9 +35,17 @@ def single_stream(
 def offline(
     predictor: Predictor, encoded: Encoded, timing: dict[str, Any], seed: int, watch: Watch
 ) -> dict[str, Any]:
-    """Examples per second, over the sweep of batch sizes, which count features."""
-    points = []
-    for batch_size in dict.fromkeys(min(size, len(encoded)) for size in timing["batch_sizes"]):
+    """Examples per second, over the sweep of batch sizes, which count features.
+
+    Sizes beyond one of which a single batch takes ``sweep_seconds`` are left out, and named in
+    ``batch_sizes_left_out``: where the first few batches take minutes, no sweep is short.
+    """
+    points: list[Throughput] = []
+    left_out: list[int] = []
+    for batch_size in sorted({min(size, len(encoded)) for size in timing["batch_sizes"]}):
+        if points and points[-1].seconds > points[-1].batches * timing["sweep_seconds"]:
+            left_out.append(batch_size)
+            continue
         features: list[np.ndarray] = list(sorted_batches(encoded, batch_size))
         point = measure_throughput(
             predictor.predict,
@@ -54,6 +62,7 @@ def offline(
         "throughput": [point.as_dict() for point in points],
         "throughput_per_s": top.examples_per_s if top else None,
         "best_batch_size": top.batch_size if top else None,
+        "batch_sizes_left_out": left_out,
         "throughput_verdict": top.verdict.word if top else None,
         "throughput_verdict_reason": top.verdict.reason if top else "",
     }
