@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.commands.bisect import first_worse
 from harness.execute.checkouts import Checkouts, pins
 from tests.conftest import Answer, call_harness
 from tests.test_compare_ci import PIP, pin
@@ -74,6 +75,53 @@ def test_the_commit_that_moved_a_row_is_found_by_running_only_that_row(project: 
     # one before the loss and one after it: the other row's are not there
     assert len(list((project.parent / "cache" / "fits").iterdir())) == 2
     assert worktrees(project) == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "found", "asked"),
+    [
+        ("..W.", "2", "12"),  # . good, W worse, ? cannot be told; the last is known to be worse
+        ("..?W", "23", "12"),
+        ("?.W.", "2", "12"),
+        ("???W", "0123", "102"),
+        ("?W?W", "01", "10"),
+        (".???.?W", "56", ""),
+        ("W", "0", ""),
+    ],
+)
+def test_what_cannot_be_told_is_passed_over(told: str, found: str, asked: str) -> None:
+    tried = []
+
+    def judge(commit: str) -> bool | None:
+        tried.append(commit)
+        return {".": False, "W": True, "?": None}[told[int(commit)]]
+
+    commits = [str(i) for i in range(len(told))]
+    assert "".join(first_worse(commits, judge)) == found
+    assert len(tried) == len(set(tried)) and commits[-1] not in tried
+    assert not asked or "".join(tried) == asked
+
+
+def test_a_commit_at_which_the_suite_does_not_run_is_skipped(project: Path) -> None:
+    write_data(project)
+    (project / "mine.yaml").write_text(SUITE)
+    commit(project, "main")
+    good = commit(project, "harmless")
+    (project / "mine.yaml").write_text("suite: [broken\n")
+    broken = commit(project, "broken")
+    (project / "mine.yaml").write_text(SUITE)
+    lines = (project / "train.csv").read_text().splitlines()
+    kept = [line for line in lines[1:] if line.endswith("no")]
+    (project / "train.csv").write_text("\n".join([*lines[:3], *kept]))
+    worse = commit(project, "repaired, but worse")
+    answer = call(project, "bisect", "HEAD~3", "HEAD", "mine.yaml", "--json")
+    assert answer.status == 1, answer.err
+    told = json.loads(answer.out)
+    assert told["candidates"] == [broken, worse] and told["commit"] is None
+    assert list(told["skipped"]) == [broken] and good in told["tried"]
+    answer = call(project, "bisect", "HEAD~3", "HEAD", "mine.yaml")
+    assert "is one of these" in answer.out and worse[:7] in answer.out
+    assert f"skipped: at {broken[:10]}" in answer.err
 
 
 def test_an_upgrade_is_found_where_each_commit_runs_on_what_it_pins(project: Path) -> None:

@@ -70,6 +70,18 @@ def test_verify_looks_at_what_was_made_of_other_files(tmp_path: Path) -> None:
         assert what == f"{folder.name}/weights is not what was written (its SHA-256 differs)"
 
 
+def test_verify_looks_at_weights_that_were_made_of_a_graph(tmp_path: Path) -> None:
+    receipt = tmp_path / "fits" / "b" / "onnx" / "model-int8.json"
+    receipt.parent.mkdir(parents=True)
+    weights = receipt.with_name("model-int8-1.onnx")
+    weights.write_bytes(WEIGHTS)
+    sign(receipt, MADE_BY, [weights])
+    assert list(check_cache(tmp_path)) == [(receipt, None)]
+    flip(weights)
+    ((path, what),) = check_cache(tmp_path)
+    assert path == receipt and what is not None and weights.name in what
+
+
 def test_a_receipt_holds_for_the_same_makers_and_bytes_only(tmp_path: Path) -> None:
     receipt = tmp_path / RECEIPT
     (tmp_path / "model.onnx").write_bytes(WEIGHTS)

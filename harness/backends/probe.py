@@ -36,6 +36,7 @@ from harness.backends.mlp import MlpTrainer, initial
 from harness.errors import Diverged, RequestError
 from harness.records.files import whole_path
 from harness.records.identity import digest
+from harness.sources.cache import mark_used
 from harness.tasks.base import Encoded, take_rows
 
 #: examples per forward pass for features
@@ -230,6 +231,7 @@ def features(
     path = request.features_cache / name
     if (cached := _read(path, int(offsets[-1]))) is not None:
         rows, notes = cached
+        mark_used(path)
         return Features(rows, offsets, float(notes["seconds"]), notes["framework"])
     begun = time.perf_counter()
     rows = np.empty((int(offsets[-1]), width), np.float32)

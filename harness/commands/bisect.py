@@ -4,6 +4,7 @@ Each commit is checked out into a worktree of its own, runs on what it asks for 
 on this environment's packages behind its own code, and is judged against GOOD by the rule of
 ``harness compare``; an inconclusive comparison counts as good, since nothing was shown. Quality
 and sizes are read from the records; times and memory are taken in turns with GOOD's (``--time``).
+A commit in between at which the row cannot be run is passed over, as by ``git bisect skip``.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from harness.commands.arguments import add_only, positive
+from harness.commands.arguments import add_only, add_trust, positive
 from harness.compare import words
 from harness.compare.judge import Options, compare, join_rows, row_name, wanted
 from harness.compare.margins import margin_of, parse_margins
@@ -28,6 +30,7 @@ from harness.execute.checkouts import Checkout, Checkouts, git
 from harness.execute.rerun import Arm, rerun
 from harness.process_groups import program
 from harness.sources import default_cache
+from harness.sources.cache import in_use
 
 EXAMPLE = "harness bisect v1.0 HEAD smoke --only 8c6979c0"
 
@@ -48,9 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--time", action="store_true", help="judge times as well, launches taking turns with GOOD's"
     )
     parser.add_argument("--launches", type=positive, default=10, metavar="N", help="with --time")
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    """Exit status 1 where commits that could not be tried leave several to choose from."""
     commits = _between(args.good, args.bad)
     with (
         tempfile.TemporaryDirectory(prefix="harness-bisect-") as scratch,
@@ -65,22 +70,58 @@ def run(args: argparse.Namespace) -> int:
             raise RequestError(
                 f"{args.bad} shows no regression against {args.good}; nothing to look for"
             )
-        low, high = -1, len(commits) - 1  # commits[low] is good, commits[high] is worse
-        while high - low > 1:
-            middle = (low + high) // 2
-            if work.is_worse(good, commits[middle]):
-                high = middle
-            else:
-                low = middle
-    subject = git("show", "--no-patch", "--format=%h %s (%an, %as)", commits[high])
+        skipped: dict[str, str] = {}
+
+        def judged(commit: str) -> bool | None:
+            try:
+                return work.is_worse(good, commit)
+            except RequestError as error:
+                skipped[commit] = str(error)
+                _say(f"skipped: {error}")
+                return None
+
+        found = first_worse(commits, judged)
+    last = found[-1]
     if args.json:
-        found = {"commit": commits[high], "subject": subject, "tried": work.tried, "rows": rows}
-        print(json.dumps(found))
+        told = {
+            "commit": last if len(found) == 1 else None, "candidates": found,
+            "subject": _subject(last), "tried": work.tried, "skipped": skipped, "rows": rows,
+        }  # fmt: skip
+        print(json.dumps(told))
+    elif len(found) == 1:
+        print(f"first commit that is worse: {_subject(last)}")
     else:
-        print(f"first commit that is worse: {subject}")
-        for line in work.findings.get(commits[high], []):
+        print("the first commit that is worse is one of these; the others could not be tried:")
+        for commit in found:
+            print(f"  {_subject(commit)}{'' if commit in skipped else ', which is worse'}")
+    if not args.json:
+        for line in work.findings.get(last, []):
             print(f"  {line}")
-    return 0
+    return 0 if len(found) == 1 else 1
+
+
+def first_worse(commits: list[str], judge: Callable[[str], bool | None]) -> list[str]:
+    """The first commit that is worse, of ``commits`` (oldest first) whose last one is.
+
+    ``judge``: whether a commit is worse; None where that cannot be told. Those that lie right
+    before the one that was found are returned with it, for each of them may be the first.
+    """
+    low, high = -1, len(commits) - 1  # commits[low] is good, commits[high] is worse
+    untold: set[int] = set()
+    while left := [i for i in range(low + 1, high) if i not in untold]:
+        middle = min(left, key=lambda i: abs(2 * i - low - high))
+        worse = judge(commits[middle])
+        if worse is None:
+            untold.add(middle)
+        elif worse:
+            high = middle
+        else:
+            low = middle
+    return commits[low + 1 : high + 1]
+
+
+def _subject(commit: str) -> str:
+    return git("show", "--no-patch", "--format=%h %s (%an, %as)", commit)
 
 
 class _Work:
@@ -106,6 +147,7 @@ class _Work:
         command += ["--only", *self.args.only] if self.args.only else []
         command += [] if self.args.time else ["--launches", "0"]
         command += ["--results", str(self._results(checkout.commit))]
+        command += ["--trust-remote-code"] if self.args.trust_remote_code else []
         sees = checkout.interpreter.sees(os.environ) | {"HARNESS_CACHE": str(self.cache)}
         with program(
             command, environment=sees, errors=subprocess.PIPE, folder=checkout.tree
@@ -135,13 +177,17 @@ class _Work:
     def _in_turns(self, good: Side, head: Side) -> tuple[Side, Side]:
         made = {commit[:10]: self.checkouts.of(commit) for commit in self.tried}
         sides = [
-            (side, self._results(side.name), Arm(label, self.cache, made[side.name].interpreter))
+            (
+                side,
+                self._results(side.name),
+                Arm(label, self.cache, made[side.name].interpreter, self.args.trust_remote_code),
+            )
             for side, label in ((good, "GOOD"), (head, "BAD"))
         ]
         pairs, _, _ = join_rows(good, head, self.options)
         margin = math.log1p(margin_of("latency_p50_ms", "speed", self.options.margins))
         timed = [(a, b) for a, b in pairs if a.row.ok and b.row.ok]
-        with tempfile.TemporaryDirectory(dir=self.scratch) as records:
+        with tempfile.TemporaryDirectory(dir=self.scratch) as records, in_use(self.cache):
             return rerun(
                 sides[0], sides[1], timed, self.args.launches, margin, Path(records), lambda _: None
             )

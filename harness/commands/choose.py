@@ -15,7 +15,7 @@ from harness.choose.gather import Gathered, gather, reference_folder
 from harness.choose.question import BOUNDS, PERCENTILES, Question, task_named, weights_from
 from harness.choose.reasons import reasons
 from harness.choose.wording import as_json, sentences
-from harness.commands.arguments import add_results, positive, positive_number
+from harness.commands.arguments import add_results, add_trust, positive, positive_number
 from harness.errors import RequestError
 
 EXAMPLE = (
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--time", default="10m", metavar="10m", help="time for fitting on --data")
     add("--text", metavar="COLUMN", help="text column of --data")
     add("--label", metavar="COLUMN", help="label column of --data")
+    add_trust(parser)
     add("--prompt", action="store_true", help=argparse.SUPPRESS)
 
 

@@ -63,13 +63,14 @@ class Bench:
 
     own: OwnData
     walker: Walker
+    options: Options
     estimates: dict[str, dict[str, Any]] = field(default_factory=dict)
     fits: list[dict[str, Any]] = field(default_factory=list)
 
     def plan(self, arms: list[Arm], train: int, launches: int = 0) -> Plan:
         loaded = self.own.at(arms, train, launches=launches)
         resolved = dtypes(read_resolved(self.resolved))
-        return make_plan(loaded, Options(), resolved, self.place.machine)
+        return make_plan(loaded, self.options, resolved, self.place.machine)
 
     @property
     def place(self) -> Place:
@@ -102,7 +103,9 @@ class Bench:
         wanted = {arm.model for arm in self.own.arms if not arm.baseline}
         base = self.own.loaded.path.resolve().parent
         folders = {
-            model.id: fetch_model(model, self.place.cache, base)
+            model.id: fetch_model(
+                model, self.place.cache, base, trust_remote_code=self.options.trust_remote_code
+            )
             for model in self.own.loaded.suite.models
             if model.id in wanted
         }
@@ -189,11 +192,12 @@ def choose_on_data(args: argparse.Namespace) -> int:
     place = Place(store, default_cache(), this_machine())
     try:
         with disk_told(place), in_use(place.cache):
-            plan = make_plan(own.loaded, Options(), {}, place.machine)
+            options = Options(trust_remote_code=args.trust_remote_code)
+            plan = make_plan(own.loaded, options, {}, place.machine)
             preflight(plan, plan.fits, place.cache, reporter)
             begun = time.monotonic()  # downloads do not count
             with closing(Walker(place, reporter)) as walker:
-                bench = Bench(own, walker)
+                bench = Bench(own, walker, options)
                 search = _search(bench, begun, seconds)
                 finalists = search.run()
             if not finalists:

@@ -155,6 +155,7 @@ def _interleaved(args: argparse.Namespace, options: Options) -> tuple[Side, Side
     """Both sides with launches that took turns on this host; kept below the results folder."""
     from harness.execute.rerun import Arm, rerun
     from harness.sources import default_cache
+    from harness.sources.cache import in_use
 
     cache = default_cache().resolve()  # a side may run in a folder of its own
     base_python = _interpreter(args.base_python, args.base_tree, args.base_env)
@@ -171,6 +172,7 @@ def _interleaved(args: argparse.Namespace, options: Options) -> tuple[Side, Side
         open_place(args.base, args.results) as (base_name, base_folder),
         open_place(args.head, args.results) as (head_name, head_folder),
         tempfile.TemporaryDirectory(prefix="harness-rerun-") as scratch,
+        in_use(cache),  # `harness gc` keeps away from the artifacts that take turns
     ):
         base = read_side(base_name, base_folder, args.suite)
         head = read_side(head_name, head_folder, args.suite)

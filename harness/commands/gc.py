@@ -1,7 +1,8 @@
 """``harness gc``: remove from the cache what no suite's records need; say what first.
 
 Needed is what a fit in some plan of the results folder is made of, or will be: its artifact, its
-model's files, its data. Where a plan cannot be read, nobody knows what it needs, and nothing is
+model's files, its data. What only saves computing it again (features of frozen backbones, resized
+images, conversions) goes once it has not been used for a while. Where a plan cannot be read, nobody knows what it needs, and nothing is
 removed. Records never are. While another process works with the cache, nothing is removed either.
 """
 
@@ -17,7 +18,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.commands.arguments import add_results
+from harness.commands.arguments import add_results, positive
 from harness.errors import RequestError
 from harness.plan import pins
 from harness.records.files import read_json
@@ -25,11 +26,13 @@ from harness.records.identity import digest
 from harness.records.locks import acquire
 from harness.sources import default_cache
 from harness.sources.cache import users_lock
+from harness.sources.derived import RECEIPT
 
 EXAMPLE = "harness gc --yes"
 
 #: seconds after which a half-made file is nobody's: no single file takes so long to write
 STALE_SECONDS = 3600.0
+UNUSED_DAYS = 30
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class Rubbish:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_results(parser)
     parser.add_argument("--yes", action="store_true", help="remove it; without, it is only said")
+    parser.add_argument(
+        "--unused-days", type=positive, default=UNUSED_DAYS, metavar="N",
+        help="features, resized images and the like that no run used for so long can go "
+        "(default: %(default)s)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     cache = default_cache()
     with _alone(cache) if args.yes else nullcontext():  # what is needed must not change meanwhile
         needed = needs(args.results)
-        found = sorted(rubbish(cache, args.results, needed), key=lambda item: str(item.path))
+        found = sorted(rubbish(cache, args.results, needed, args.unused_days), key=lambda item: str(item.path))
         if args.yes:
             _remove(found)
     total = sum(item.bytes for item in found) / 1e6
@@ -131,7 +139,7 @@ def needs(results: Path) -> Needs:
     )
 
 
-def rubbish(cache: Path, results: Path, needed: Needs) -> Iterator[Rubbish]:
+def rubbish(cache: Path, results: Path, needed: Needs, unused_days: int) -> Iterator[Rubbish]:
     """Everything that can go; nothing is touched."""
     for folder in (cache / "fits").glob("[0-9a-f]*"):
         if folder.name not in needed.fits:
@@ -142,7 +150,16 @@ def rubbish(cache: Path, results: Path, needed: Needs) -> Iterator[Rubbish]:
     for file in (cache / "files").glob("[0-9a-f]*"):
         if needed.files is not None and file.name not in needed.files:
             yield Rubbish(file, "a download that no plan asks for", _size(file))
-    for folder in (cache / "wheels").glob("*"):
+    for path in (
+        *(cache / "features").glob("[0-9a-f]*"),
+        *(cache / "images").glob("[0-9a-f]*"),
+        *(cache / "references").glob("[0-9a-f]*"),
+        *(receipt.parent for receipt in (cache / "keras").glob(f"*/{RECEIPT}")),
+    ):
+        used = path / RECEIPT if path.is_dir() else path
+        if (days := _age(used) / 86400) > unused_days:
+            yield Rubbish(path, f"unused for {days:.0f} days; it can be made again", _size(path))
+    for folder in (*(cache / "wheels").glob("*"), *(cache / "keras" / "downloads").glob("*")):
         yield Rubbish(folder, "an archive; what is used of it was taken out", _size(folder))
     for folder in (cache / "logs").glob("*"):
         if folder.name not in needed.suites:

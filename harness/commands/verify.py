@@ -89,10 +89,12 @@ def check_cache(cache: Path) -> Iterator[tuple[Path, str | None]]:
         if facts is None:
             continue  # cut off; the next run begins it anew
         yield folder, _files_damage(folder / "artifact", facts.get("artifact_files"))
-    for kind in ("models/*", "keras/*", "fits/*/onnx"):
-        for receipt in sorted(cache.glob(f"{kind}/{RECEIPT}")):
+    for kind in (f"models/*/{RECEIPT}", f"keras/*/{RECEIPT}", "fits/*/onnx/*.json"):
+        for receipt in sorted(cache.glob(kind)):
             made = read_json(receipt) or {}
-            yield receipt.parent, _files_damage(receipt.parent, made.get("files"))
+            of_folder = receipt.name == RECEIPT  # else of one file in it, such as int8 weights
+            damaged = _files_damage(receipt.parent, made.get("files"))
+            yield receipt.parent if of_folder else receipt, damaged
 
 
 def _files_damage(folder: Path, wanted: dict[str, str] | None) -> str | None:

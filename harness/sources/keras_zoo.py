@@ -17,7 +17,7 @@ from harness.errors import RequestError
 from harness.process_groups import program
 from harness.records.files import whole_folder
 from harness.sources.base import Context, Source, Unavailable
-from harness.sources.cache import check, disk_errors
+from harness.sources.cache import check, disk_errors, mark_used
 from harness.sources.derived import RECEIPT, reusable, sign
 
 FILES = ["config.json", "model.safetensors"]
@@ -62,6 +62,7 @@ class KerasSource(Source):
         folder = context.cache / "keras" / pinned
         made_by = {"keras": release}
         if reusable(folder / RECEIPT, made_by):
+            mark_used(folder / RECEIPT)
             return folder
         origin = f"keras:{rest}"
         if pinned != self.resolve(name, context):

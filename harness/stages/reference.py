@@ -12,6 +12,7 @@ from harness.backends.base import Progress, lengths_of, pad
 from harness.plan import STAGE_VERSIONS, installed, libraries_of
 from harness.records.files import write_bytes
 from harness.records.identity import digest
+from harness.sources.cache import mark_used
 from harness.stages import prepare
 from harness.stages.fetch import model_folder
 from harness.stages.job import Job
@@ -24,6 +25,7 @@ def reference(job: Job, progress: Progress) -> dict[str, Any]:
     """Write `reference_file` unless it is there: padded inputs and their hidden states."""
     path = reference_file(job)
     if path.is_file():
+        mark_used(path)
         return {"reference": str(path)}
     import io
 

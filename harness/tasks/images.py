@@ -18,6 +18,7 @@ import numpy as np
 
 from harness.data.pictures import Picture
 from harness.errors import RequestError, Unsupported
+from harness.sources.cache import mark_used
 from harness.tasks.base import Pixels
 
 #: raised when the same pictures would come out as other pixels
@@ -120,7 +121,9 @@ def encode(pictures: Sequence[Picture], encoder: ImageEncoder) -> Pixels:
     for picture in pictures:
         digest.update(picture.digest().encode())
     path = encoder.cache / f"{digest.hexdigest()[:32]}.npy"
-    if not path.is_file():
+    if path.is_file():
+        mark_used(path)
+    else:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         try:

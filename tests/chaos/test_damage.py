@@ -285,6 +285,23 @@ def test_gc_removes_what_no_plan_needs_and_says_it_first(copy: Path) -> None:
     assert answer.status == 0 and "0 runs made, 4 were there already" in answer.out
 
 
+def test_gc_removes_what_can_be_made_again_when_it_was_long_unused(copy: Path) -> None:
+    cache = copy / "cache"
+    old = [cache / "features" / "a-train.safetensors", cache / "images" / "b.npy"]
+    old += [cache / "references" / "c.npz", cache / "keras" / "VGG16@3.11.0" / "made.json"]
+    new = [path.with_name(f"d{path.suffix}") for path in old[:3]]
+    for path in [*old, *new]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    for path in old:
+        os.utime(path, (time.time() - 40 * 86400,) * 2)
+    for days, gone in (("41", []), ("30", old)):
+        done = call_harness("gc", "--yes", "--unused-days", days, cwd=copy, cache=cache)
+        assert done.status == 0, done.err
+        assert done.out.count("unused for 40 days") == len(gone)
+        assert [path for path in [*old, *new] if not path.exists()] == gone
+
+
 def in_place(path: Path) -> None:
     """Valid JSON still, of another meaning."""
     path.write_text(path.read_text().replace('"fit_id"', '"fit_ie"', 1))
