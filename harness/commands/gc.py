@@ -2,8 +2,9 @@
 
 Needed is what a fit in some plan of the results folder is made of, or will be: its artifact, its
 model's files, its data. What only saves computing it again (features of frozen backbones, resized
-images, conversions) goes once it has not been used for a while. Where a plan cannot be read, nobody knows what it needs, and nothing is
-removed. Records never are. While another process works with the cache, nothing is removed either.
+images, conversions) goes once it has not been used for a while. Where a plan cannot be read, nobody
+knows what it needs, and nothing is removed. Records never are. While another process works with the
+cache, nothing is removed either.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     cache = default_cache()
     with _alone(cache) if args.yes else nullcontext():  # what is needed must not change meanwhile
         needed = needs(args.results)
-        found = sorted(rubbish(cache, args.results, needed, args.unused_days), key=lambda item: str(item.path))
+        everything = rubbish(cache, args.results, needed, args.unused_days)
+        found = sorted(everything, key=lambda item: str(item.path))
         if args.yes:
             _remove(found)
     total = sum(item.bytes for item in found) / 1e6
