@@ -210,6 +210,7 @@ def test_a_local_folder_of_onnx_is_a_model_of_a_suite(bert, tmp_path):
         cache=tmp_path / "cache",
         base=tmp_path,
         trust_remote_code=False,
+        runs_remote_code=False,
     )
     neutral = model_folder(job)
     assert neutral is not None

@@ -142,6 +142,8 @@ def _members(place: Path, records: Any) -> dict[str, bytes]:
     suite, found = place.name, {}
 
     def keep(path: Path, value: Any) -> None:
+        if path.name == "status.json":  # of files that are others here; the archive has its own
+            value = {key: item for key, item in value.items() if key not in ("files", "digest")}
         found[f"{suite}/{path.relative_to(place)}"] = (
             json.dumps(finite(value), sort_keys=True, separators=(",", ":")) + "\n"
         ).encode()

@@ -35,11 +35,13 @@ matrix:
 """
 #: keys that tell how long something took, where, and how busy it was there
 _OF_THE_MOMENT = (
-    "seconds", "examples_per_second", "host", "memory_mb", "tries", "tried", "score_seconds",
-    "digest", "files", "energy", "energy_j", "energy_basis", "matmul_flops_per_s",
+    "seconds", "examples_per_second", "host", "host_id", "memory_mb", "tries", "tried",
+    "score_seconds", "digest", "files", "energy", "energy_j", "energy_basis", "matmul_flops_per_s",
 )  # fmt: skip
 #: columns of a board that follow from those
-_TIMED = ("latency", "throughput", "peak_memory", "fit_seconds", "fit_examples", "energy", "load")
+_TIMED = (
+    "latency", "throughput", "peak_memory", "fit_seconds", "fit_examples", "energy", "load", "host_id",
+)  # fmt: skip
 
 
 def write_small(folder: Path, launches: int = 0) -> None:
