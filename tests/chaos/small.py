@@ -40,7 +40,8 @@ _OF_THE_MOMENT = (
 )  # fmt: skip
 #: columns of a board that follow from those
 _TIMED = (
-    "latency", "throughput", "peak_memory", "fit_seconds", "fit_examples", "energy", "load", "host_id",
+    "latency", "throughput", "peak_memory", "fit_seconds", "fit_examples", "energy", "load",
+    "host_id",
 )  # fmt: skip
 
 
