@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import RequestError
 
 if TYPE_CHECKING:
     from harness.suite import LoadedSuite
 
-_RECIPE = "linear-probe"
+_RECIPE: Final = "linear-probe"
+_SEARCH = ("tune", "space", _RECIPE)
 _ALWAYS = frozenset({"hidden", "label_smoothing", "augment"})
 #: of a linear head, whose optimum is computed
 _OPTIMUM = frozenset({"C"})
@@ -32,9 +34,10 @@ def refuse_ignored(loaded: LoadedSuite) -> None:
     """`RequestError` with file and line for a setting that changes nothing wherever it is given.
 
     Settings of the recipe count where one of its entries makes use of them, settings of an entry
-    where one of its tasks does.
+    where one of its tasks does, those of a search where one of its trials does.
     """
     suite = loaded.suite
+    space = suite.tune.space.get(_RECIPE, {}) if suite.tune else {}
     given: dict[tuple[str | int, ...], Mapping[str, Any]] = {}
     effective: dict[tuple[str | int, ...], set[str]] = {}
     for i, entry in enumerate(suite.matrix):
@@ -50,6 +53,9 @@ def refuse_ignored(loaded: LoadedSuite) -> None:
             given |= layers
             for at in layers:
                 effective.setdefault(at, set()).update(used(together))
+            given[_SEARCH] = space
+            for point in _points(space):
+                effective.setdefault(_SEARCH, set()).update(used(together | point))
     for at, values in given.items():
         for name in values:
             if name not in effective[at]:
@@ -58,3 +64,10 @@ def refuse_ignored(loaded: LoadedSuite) -> None:
                     f"takes {', '.join(sorted(effective[at]))} (`hidden` layers are trained, by "
                     f"{', '.join(sorted(_TRAINED))})"
                 )
+
+
+def _points(space: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """Of a search: the values of those settings that decide which others count."""
+    names = [name for name in ("hidden", "augment", "fit_dtype") if name in space]
+    for values in product(*(space[name] for name in names)):
+        yield dict(zip(names, values, strict=True))

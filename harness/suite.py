@@ -579,6 +579,13 @@ def _check_references(loaded: LoadedSuite) -> None:
     models, tasks = {m.id for m in suite.models}, {t.id for t in suite.tasks}
     for recipe, values in suite.settings.items():
         _check_settings(loaded, ("settings", recipe), values)
+    for recipe, space in suite.tune.space.items() if suite.tune else ():
+        for name, candidates in space.items():
+            at = ("tune", "space", recipe)
+            if not candidates:
+                raise RequestError(f"{loaded.where(*at, name)}: {name}: no values to try")
+            for value in candidates:
+                _check_settings(loaded, at, {name: value})
     for i, entry in enumerate(suite.matrix):
         for known, names, key in ((models, entry.models, "models"), (tasks, entry.tasks, "tasks")):
             for j, name in enumerate(names):

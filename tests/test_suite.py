@@ -130,6 +130,30 @@ def test_a_setting_that_a_linear_probe_would_ignore_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ("linear-probe: {learning_rate: [1e-3]}", "'learning_rate' changes nothing in this linear"),
+        ("linear-probe: {C: [1], hidden: [[], [8]], epochs: [2, 4]}", ""),
+        ("linear-probe: {C: [1], hidden: [[8]]}", "'C' changes nothing in this linear probe"),
+        ("linear-probe: {C: [1, -1]}", "C: Input should be greater than 0"),
+        ("fine-tune: {learning_rat: [1e-3]}", "unknown setting 'learning_rat'"),
+        ("baseline: {C: []}", "C: no values to try"),
+    ],
+)
+def test_a_search_over_settings_that_mean_nothing_is_refused(
+    tmp_path: Path, space: str, said: str
+) -> None:
+    text = PROBED.replace("SETTINGS", "settings: {label_smoothing: 0.1}")
+    text += f"tune:\n  space:\n    {space}\n"
+    if said:
+        line = text.count("\n")
+        assert complaint(tmp_path, text).startswith(f"mine.yaml:{line}: {said}")
+    else:
+        (tmp_path / "mine.yaml").write_text(text)
+        assert load_suite(str(tmp_path / "mine.yaml")).suite.tune is not None
+
+
+@pytest.mark.parametrize(
     "settings",
     [
         "settings: {C: 0.1, label_smoothing: 0.1, fit_dtype: float32}",
