@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.commands.verify import check_cache
-from harness.plan import STAGE_VERSIONS
 from harness.sources.cache import store
 from harness.sources.derived import RECEIPT, reusable, sign
+from harness.specifications import STAGE_VERSIONS
 from harness.stages.export import export_onnx
 from harness.stages.fetch import fetch_model
 from harness.stages.job import Job

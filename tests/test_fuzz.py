@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sources are asked for, so nothing must answer."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("harness.plan.resolve", lambda source, cache: source)
+    monkeypatch.setattr("harness.specifications.resolve", lambda source, cache: source)
 
 
 @settings(max_examples=250, **COMMON)

@@ -16,7 +16,7 @@ ROOT = Path(harness.__file__).parent
 FLOORS = {
     "devices": 0, "errors": 0, "process_groups": 0, "records": 0, "stats": 0,
     "printable": 1, "probe_settings": 1, "registry": 1, "selection": 1, "yaml_file": 1,
-    "data": 1, "sources": 1, "suite": 1, "plan": 1, "overrides": 1, "tasks": 1,
+    "data": 1, "sources": 1, "suite": 1, "specifications": 1, "plan": 1, "overrides": 1, "tasks": 1,
     "backends": 2, "measure": 2,
     "stages": 3, "boards": 3, "choose": 3, "compare": 3,
     "execute": 4, "track": 4,

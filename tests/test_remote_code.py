@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from harness.errors import RequestError, Unsupported
-from harness.plan import model_spec
 from harness.sources.trust import names_code, remote_code, remote_code_allowed, remote_code_runs
+from harness.specifications import model_spec
 from harness.stages.fetch import fetch_model
 from harness.suite import Model
 from tests.conftest import Answer, Harness

@@ -21,13 +21,13 @@ from pathlib import Path
 
 from harness.commands.arguments import add_results, positive
 from harness.errors import RequestError
-from harness.plan import pins
 from harness.records.files import read_json
 from harness.records.identity import digest
 from harness.records.locks import acquire
 from harness.sources import default_cache
 from harness.sources.cache import users_lock
 from harness.sources.derived import RECEIPT
+from harness.specifications import pins
 
 EXAMPLE = "harness gc --yes"
 

@@ -21,13 +21,14 @@ from harness.execute.claims import claim
 from harness.execute.process import StageFailed
 from harness.execute.report import PlainReporter, Reporter
 from harness.execute.walk import Walker, failures_of, is_held, launches_left, status
-from harness.plan import Fit, Plan, Run, make_plan, pins
+from harness.plan import Fit, Plan, Run, make_plan
 from harness.records.digests import NO_DIGEST, damage, seal
 from harness.records.files import read_json, write_json
 from harness.records.identity import digest
 from harness.records.locks import acquire, locked
 from harness.records.resolved import dtypes, read_resolved, write_resolved
 from harness.records.store import status_of
+from harness.specifications import pins
 from harness.stages.reference import reference_framework
 
 

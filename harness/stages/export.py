@@ -8,9 +8,9 @@ from typing import Any
 
 from harness import registry
 from harness.backends.base import Progress
-from harness.plan import STAGE_VERSIONS, installed, libraries_of
 from harness.records.files import read_json, whole_folder, write_json
 from harness.sources.derived import RECEIPT, reusable, sign
+from harness.specifications import STAGE_VERSIONS, installed, libraries_of
 from harness.stages.job import Job
 
 

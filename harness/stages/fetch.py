@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.plan import STAGE_VERSIONS, installed, model_files
 from harness.records.files import whole_folder, write_json
 from harness.records.identity import digest
 from harness.records.locks import locked
@@ -16,6 +15,7 @@ from harness.sources import fetch_file, fetch_folder, remote_code_allowed
 from harness.sources.cache import sha256_of
 from harness.sources.derived import RECEIPT, reusable, sign
 from harness.sources.trust import names_code
+from harness.specifications import STAGE_VERSIONS, installed, model_files
 from harness.stages.job import Job
 from harness.suite import Model
 

@@ -23,10 +23,10 @@ from harness.errors import Diverged
 from harness.measure.energy import POLL_SECONDS, energy_source
 from harness.measure.host import host_facts
 from harness.measure.reference_speed import peak_flops_per_second
-from harness.plan import libraries_of
 from harness.records.files import read_json, whole_folder, write_json
 from harness.records.identity import digest
 from harness.sources.cache import sha256_of
+from harness.specifications import libraries_of
 from harness.stages import prepare
 from harness.stages.fetch import model_folder
 from harness.stages.job import Job

@@ -9,10 +9,10 @@ import numpy as np
 
 from harness import registry
 from harness.backends.base import Progress, lengths_of, pad
-from harness.plan import STAGE_VERSIONS, installed, libraries_of
 from harness.records.files import write_bytes
 from harness.records.identity import digest
 from harness.sources.cache import mark_used
+from harness.specifications import STAGE_VERSIONS, installed, libraries_of
 from harness.stages import prepare
 from harness.stages.fetch import model_folder
 from harness.stages.job import Job
