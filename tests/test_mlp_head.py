@@ -413,7 +413,7 @@ def test_tensorflow_takes_the_features_that_pytorch_computed(there, tmp_path):
     predictor = TorchRuntime().load(request.out, request.out, device="cpu", threads=1)
     logits = predict_all(predictor, request.validation)
     assert accuracy(request.validation, logits) == report.epochs[-1]["validation_score"]
-    entries = {path: path.stat().st_mtime_ns for path in request.features_cache.iterdir()}
+    entries = {path: path.stat().st_ino for path in request.features_cache.iterdir()}
     other = dataclasses.replace(
         request, out=tmp_path / "other", validation_score=None, train_score=None,
         info=dataclasses.replace(request.info, framework="tensorflow"),
@@ -421,7 +421,8 @@ def test_tensorflow_takes_the_features_that_pytorch_computed(there, tmp_path):
     )  # fmt: skip
     again = there(tensorflow_side.fit, other)
     assert again.notes["features_framework"] == "torch"
-    assert entries == {path: path.stat().st_mtime_ns for path in request.features_cache.iterdir()}
+    # not written again, which would be under another inode
+    assert entries == {path: path.stat().st_ino for path in request.features_cache.iterdir()}
     mine, theirs = (load_file(out / "head.safetensors") for out in (request.out, other.out))
     assert all(np.array_equal(mine[name], theirs[name]) for name in mine)
     assert set(mine) == set(theirs) == {"weight", "bias", "hidden.0.weight", "hidden.0.bias"}
