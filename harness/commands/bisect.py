@@ -81,23 +81,23 @@ def run(args: argparse.Namespace) -> int:
                 return None
 
         found = first_worse(commits, judged)
-    last = found[-1]
+    last, status = found[-1], 0 if len(found) == 1 else 1
     if args.json:
         told = {
-            "commit": last if len(found) == 1 else None, "candidates": found,
+            "commit": None if status else last, "candidates": found,
             "subject": _subject(last), "tried": work.tried, "skipped": skipped, "rows": rows,
         }  # fmt: skip
         print(json.dumps(told))
-    elif len(found) == 1:
+        return status
+    if len(found) == 1:
         print(f"first commit that is worse: {_subject(last)}")
     else:
         print("the first commit that is worse is one of these; the others could not be tried:")
         for commit in found:
             print(f"  {_subject(commit)}{'' if commit in skipped else ', which is worse'}")
-    if not args.json:
-        for line in work.findings.get(last, []):
-            print(f"  {line}")
-    return 0 if len(found) == 1 else 1
+    for line in work.findings.get(last, []):
+        print(f"  {line}")
+    return status
 
 
 def first_worse(commits: list[str], judge: Callable[[str], bool | None]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.backends.base import Batch
+from harness.backends.onnxruntime.session import imported
 from harness.errors import Unsupported
 
 #: what exporters call hidden states; else the first output of their shape counts
@@ -20,8 +21,7 @@ def hidden_states(model: Path, batch: Batch, width: int) -> np.ndarray | None:
     All segments are the first, positions count from 0. None where the graph has no such output, or
     other inputs. Raises `Unsupported` where ONNX Runtime cannot load or run it.
     """
-    import onnxruntime
-
+    onnxruntime = imported()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     # the graph as it stands, without kernels fused from several nodes
