@@ -24,7 +24,7 @@ from harness.tasks.evaluate_adapter import metric_script
 
 #: Raised when the meaning of a stage's output changes; part of every identity below it, or of what
 #: the cache reuses it by (`convert`, `reference`: no record holds their outputs).
-STAGE_VERSIONS = {"prepare": 1, "fit": 1, "export": 1, "score": 1, "convert": 1, "reference": 1}
+STAGE_VERSIONS = {"prepare": 1, "fit": 2, "export": 1, "score": 1, "convert": 1, "reference": 1}
 
 #: Keys that name things for people and do not change what is computed.
 _NAMES = frozenset({"id", "name", "licence", "url"})

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from harness.backends import heads
 from harness.backends.base import predict_all
-from harness.backends.mlp import Adam, MlpTrainer, cross_entropy, initial
+from harness.backends.heads import initial_head
+from harness.backends.mlp import Adam, MlpTrainer, cross_entropy
 from harness.backends.probe import check, probe
 from harness.backends.torch.backend import TorchBackend
 from harness.backends.torch.runtime import TorchRuntime
@@ -61,7 +62,7 @@ class Recorder:
 @pytest.mark.parametrize("hidden", [(), (16,), (8, 5)], ids=str)
 def test_gradients_are_those_of_autograd(generator, hidden, smoothing):
     rows, labels = examples(generator)
-    layers = [(w, b + np.float32(0.1)) for w, b in initial(7, hidden, 3, seed=3)]
+    layers = [(w, b + np.float32(0.1)) for w, b in initial_head(7, hidden, 3, seed=3)]
     trainer = MlpTrainer(layers, 1e-3, smoothing)
     trainer._adam = recorder = Recorder()
     loss = trainer.step(rows, labels)
@@ -138,7 +139,7 @@ def test_updates_are_those_of_keras_formula(generator, scale):
 
 
 def test_initial_weights_are_glorots_draw():
-    layers = initial(300, [200, 100], 10, seed=1)
+    layers = initial_head(300, [200, 100], 10, seed=1)
     assert [(w.shape, b.shape) for w, b in layers] == [
         ((200, 300), (200,)),
         ((100, 200), (100,)),
@@ -149,7 +150,10 @@ def test_initial_weights_are_glorots_draw():
         assert not bias.any() and weight.dtype == bias.dtype == np.float32
         assert 0.98 * limit < np.abs(weight).max() <= limit * (1 + 1e-6)
         assert weight.std() == pytest.approx(limit / np.sqrt(3), rel=0.05)
-    again, other = initial(300, [200, 100], 10, seed=1), initial(300, [200, 100], 10, seed=2)
+    again, other = (
+        initial_head(300, [200, 100], 10, seed=1),
+        initial_head(300, [200, 100], 10, seed=2),
+    )
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(layers, again, strict=True))
     assert not any(np.array_equal(a[0], b[0]) for a, b in zip(layers, other, strict=True))
 
@@ -160,7 +164,7 @@ def test_initial_weights_are_glorots_draw():
 )
 def test_a_head_trains_as_keras_fit_does(there, generator, hidden, smoothing):
     rows, labels = examples(generator, count=100)
-    start = initial(7, hidden, 3, seed=5)
+    start = initial_head(7, hidden, 3, seed=5)
     trainer = MlpTrainer(start, 1e-2, smoothing)
     losses = []
     for _ in range(10):
@@ -184,7 +188,7 @@ def test_a_head_of_real_width_trains_as_keras_fit_does(there, generator):
     size, rounding included: the few weights whose gradients nearly cancel differ most."""
     rows = np.maximum(generator.normal(size=(640, 1280)), 0).astype(np.float32)
     labels = ((rows - rows.mean(0)) @ generator.normal(size=(1280, 10))).argmax(1)
-    start = initial(1280, (64,), 10, seed=5)
+    start = initial_head(1280, (64,), 10, seed=5)
     trainer = MlpTrainer(start, 1e-3)
     losses = [
         np.mean([trainer.step(rows[i : i + 32], labels[i : i + 32]) for i in range(0, 640, 32)])
@@ -262,7 +266,7 @@ def test_the_head_is_trained_on_the_batches_that_every_framework_gets(request_fo
     layers, report = fit(request, compute)
     assert report.steps == 2 * 3
     rows, labels = compute({"pixel_values": pixels_of(request.train)}), request.train.targets
-    trainer = MlpTrainer(initial(48, [16], 3, seed=7), 1e-2)
+    trainer = MlpTrainer(initial_head(48, [16], 3, seed=7), 1e-2)
     order = np.random.default_rng(7)
     for _ in range(2):
         shuffled = order.permutation(96)
@@ -392,7 +396,7 @@ def test_each_epoch_trains_on_a_copy_of_its_own(request_for):
     layers, _ = fit(request, compute)
     names = sorted(n for n in cached(request) if "pooled-train-" in n)
     copies = [load_file(request.features_cache / name)["rows"] for name in names]
-    trainer = MlpTrainer(initial(48, [16], 3, seed=1), 1e-2)
+    trainer = MlpTrainer(initial_head(48, [16], 3, seed=1), 1e-2)
     order = np.random.default_rng(1)
     for copy in copies:
         shuffled = order.permutation(96)

@@ -194,6 +194,23 @@ def test_a_fit_in_pytorch_scores_alike_in_tensorflow(there, request_for, tmp_pat
     assert parity(own, theirs)["parity_rel_diff"] < 1e-5
 
 
+@pytest.mark.parametrize("head", ["pooled", "token", "span"])
+def test_without_dropout_training_in_both_frameworks_is_one(there, request_for, tmp_path, head):
+    """Same start, batches, losses and updates: what differs is rounding alone."""
+    request = request_for(head=head, epochs=2, dropout=0.0, fit_dtype="float32")
+    there(tensorflow_side.fit, request)
+    theirs = there(tensorflow_side.predict, request.out, request, "tensorflow")
+    out = tmp_path / "torch"
+    out.mkdir()
+    mine = dataclasses.replace(
+        request, out=out, validation_score=lambda _: 0.5, train_score=lambda _: 0.5
+    )
+    TorchBackend().fit(mine, silent)
+    runtime = TorchRuntime().load(out, out, device="cpu", threads=1)
+    own = predict_all(runtime, request.validation)
+    assert parity(own, theirs)["parity_rel_diff"] < 1e-2
+
+
 @pytest.mark.parametrize("fit_dtype", ["float32", "bfloat16"])
 def test_the_same_seed_gives_the_same_weights(there, request_for, fit_dtype):
     request = request_for(epochs=2)

@@ -8,7 +8,6 @@ moment. From the same start and the same batches, weights equal Keras' to float3
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,18 +17,6 @@ from harness.backends.heads import HeadLayers
 from harness.backends.linear import smoothed, soft_cross_entropy
 
 _BETA1, _BETA2, _EPSILON = np.float32(0.9), np.float32(0.999), np.float32(1e-7)
-
-
-def initial(width: int, hidden: Iterable[int], outputs: int, seed: int) -> HeadLayers:
-    """Glorot's uniform draw (Glorot and Bengio, 2010, eq. 16) and zero biases: Keras' defaults."""
-    generator = np.random.default_rng(seed)
-    layers: HeadLayers = []
-    for wide in (*hidden, outputs):
-        limit = (6.0 / (width + wide)) ** 0.5
-        weight = generator.uniform(-limit, limit, (wide, width)).astype(np.float32)
-        layers.append((weight, np.zeros(wide, np.float32)))
-        width = wide
-    return layers
 
 
 @dataclass

@@ -30,9 +30,9 @@ from harness.backends.base import (
     sorted_batches,
 )
 from harness.backends.batches import endless_batches, steps_per_epoch
-from harness.backends.heads import HeadLayers
+from harness.backends.heads import HeadLayers, initial_head
 from harness.backends.linear import ITERATIONS, fit_head
-from harness.backends.mlp import MlpTrainer, initial
+from harness.backends.mlp import MlpTrainer
 from harness.errors import Diverged, RequestError
 from harness.records.files import whole_path
 from harness.records.identity import digest
@@ -185,7 +185,7 @@ def _trained(
     per_epoch = steps_per_epoch(count, settings["batch_size"])
     total = max(1, round(settings["epochs"] * per_epoch))
     width = train[0].rows.shape[1]
-    start = initial(width, settings["hidden"], request.info.outputs, request.seed)
+    start = initial_head(width, settings["hidden"], request.info.outputs, request.seed)
     trainer = MlpTrainer(start, settings["learning_rate"], settings["label_smoothing"])
     copies = train[1:] or train
     lengths = np.ones(count, np.int64)

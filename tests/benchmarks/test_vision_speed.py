@@ -130,9 +130,9 @@ def vgg16() -> Any:
 
 def start_of(width: int) -> list[np.ndarray]:
     """The head's first weights in Keras' layout, as the seed draws them here."""
-    from harness.backends.mlp import initial
+    from harness.backends.heads import initial_head
 
-    layers = initial(width, [1024], CLASSES, 1)
+    layers = initial_head(width, [1024], CLASSES, 1)
     return [array for weight, bias in layers for array in (weight.T.copy(), bias)]
 
 

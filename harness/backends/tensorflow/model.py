@@ -5,7 +5,6 @@ Each kind of model is a subclass in a file of its own, and a line in `KINDS`.
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 from importlib import import_module
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from harness.backends.base import ArtifactInfo, Batch
-from harness.backends.heads import HeadLayers, load_head, save_head
+from harness.backends.heads import HeadLayers, initial_head, load_head, save_head
 from harness.backends.tensorflow.weights import Checkpoint
 from harness.errors import Unsupported
 
@@ -27,8 +26,6 @@ KINDS = {
 }
 #: files that travel unchanged from a model folder to an artifact
 _COMPANIONS = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-#: standard deviation of a new head (BERT's value)
-_HEAD_STD = 0.02
 
 #: a batch's arrays as tensors
 Inputs = dict[str, Any]
@@ -49,14 +46,16 @@ class TensorFlowModel:
 
         self.backbone, self.checkpoint, self.info = backbone, checkpoint, info
         self.head_dropout = head_dropout
-        widths = [self.width(), *info.hidden, info.outputs]
-        generator = np.random.default_rng(seed)
         #: (weight (in, out), bias (out,)) of each layer, hidden ones first
-        self.head = []
-        for i, (wide, out) in enumerate(itertools.pairwise(widths)):
-            drawn = generator.normal(0.0, _HEAD_STD, (wide, out)).astype(np.float32)
-            weight = tf.Variable(drawn, name=f"head_{i}_weight")
-            self.head.append((weight, tf.Variable(tf.zeros(out), name=f"head_{i}_bias")))
+        self.head = [
+            (
+                tf.Variable(weight.T, name=f"head_{i}_weight"),
+                tf.Variable(bias, name=f"head_{i}_bias"),
+            )
+            for i, (weight, bias) in enumerate(
+                initial_head(self.width(), info.hidden, info.outputs, seed)
+            )
+        ]
         seeds = tf.random.Generator.from_seed(seed)
 
         def dropout(features: Any, training: bool = False) -> Any:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from harness.backends.base import ArtifactInfo
 from harness.backends.dtype_trial import TOKENS
-from harness.backends.heads import HeadLayers, load_head, save_head
+from harness.backends.heads import HeadLayers, initial_head, load_head, save_head
 from harness.backends.torch.packing import Packing
 from harness.backends.torch.remote_code import copy_code, loading_options, own_class
 from harness.backends.torch.zoo import hide_torchvision
@@ -46,8 +46,6 @@ _DROPOUT_KEYS = (
     "embedding_dropout",
     "mlp_dropout",
 )
-#: standard deviation of a new head where the configuration names none (BERT's value)
-_HEAD_STD = 0.02
 
 #: what builds each kind of model, with `build`'s arguments; a kind is a function and a line here
 BUILDERS = {
@@ -83,17 +81,17 @@ class HeadedModel(nn.Module):
     dropout: nn.Module
     head_kind: HeadKind
     pooling: Pooling
+    #: of the features that the head sees
+    width: int
 
     def _add_head(self, width: int, info: ArtifactInfo, dropout: float) -> None:
-        self.head_kind, self.pooling = info.head, info.pooling
+        self.head_kind, self.pooling, self.width = info.head, info.pooling, width
         self.layers = nn.ModuleList()
         for wide in info.hidden:
             self.layers.append(nn.Linear(width, wide))
             width = wide
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, info.outputs)
-        nn.init.normal_(self.head.weight, std=_HEAD_STD)
-        nn.init.zeros_(self.head.bias)
 
     def hidden(self, *_: Any, **inputs: Any) -> Tensor:
         """What the backbone computes: a state for every token or position."""
@@ -287,6 +285,7 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: HeadedModel = builder(info, folder, recipe, dropout, attention)
+        model.set_head(initial_head(model.width, info.hidden, info.outputs, seed))
         return model
 
 
