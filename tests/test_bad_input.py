@@ -104,12 +104,14 @@ def test_missing_path(harness: Harness, folder: Path) -> None:
     refused(harness("run", "mine.yaml"), folder, "no such file", "test.csv")
 
 
-def test_network_down(harness: Harness, folder: Path) -> None:
+@pytest.mark.parametrize("retries", ["0", "1"])  # with none pip does not say why by itself
+def test_network_down(harness: Harness, folder: Path, retries: str) -> None:
     with_model(folder, PYPI, "0" * 64)
     closed = "http://127.0.0.1:9/simple"  # the discard port: nothing listens
     answer = harness(
         "run", "mine.yaml",
         PIP_INDEX_URL=closed, PIP_EXTRA_INDEX_URL="", PIP_FIND_LINKS="", PIP_CONFIG_FILE=os.devnull,
+        PIP_RETRIES=retries,
     )  # fmt: skip
     refused(answer, folder, PYPI.partition("!")[0], "harness fetch")
 

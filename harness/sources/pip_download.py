@@ -27,9 +27,9 @@ FIXED_TAGS = (
 )
 #: What pip's own messages hold when no index could be reached.
 _NETWORK = re.compile(
-    r"after connection broken by|Could not fetch URL|Max retries exceeded|Network is unreachable"
-    r"|name resolution|Connection (refused|reset|aborted|timed out)|Read timed out|SSLError"
-    r"|ProxyError|HTTP error 5\d\d|5\d\d Server Error"
+    r"after connection broken by|Could not fetch URL (?!.* 4\d\d Client Error)"
+    r"|Max retries exceeded|Network is unreachable|name resolution|Read timed out|SSLError"
+    r"|Connection (refused|reset|aborted|timed out)|ProxyError|HTTP error 5\d\d|5\d\d Server Error"
 )
 #: ... and where the connection ended in mid-file; older releases of pip do not notice by themselves
 _CUT = re.compile(
@@ -47,11 +47,12 @@ def download_wheel(requirement: str, origin: str, folder: Path, context: Context
     builds. First for `FIXED_TAGS`, then for this interpreter.
     """
     output = ""
-    for number, tags in enumerate((FIXED_TAGS, ())):
+    # The last try is the one explained: told not to try again, pip says why only when asked (-vv).
+    for number, options in enumerate((FIXED_TAGS, ("-vv",))):
         target = folder / f"wheel{number}"
         target.mkdir()
         context.report(0, 0, origin)
-        status, output = _pip(requirement, tags, target, folder, origin, context)
+        status, output = _pip(requirement, options, target, folder, origin, context)
         wheels = sorted(target.glob("*.whl"))
         if status == 0 and wheels:
             return wheels[0]
@@ -68,7 +69,12 @@ def download_wheel(requirement: str, origin: str, folder: Path, context: Context
 
 
 def _pip(
-    requirement: str, tags: Sequence[str], target: Path, folder: Path, origin: str, context: Context
+    requirement: str,
+    options: Sequence[str],
+    target: Path,
+    folder: Path,
+    origin: str,
+    context: Context,
 ) -> tuple[int, str]:
     """Exit status and all output; reports progress as it comes."""
     command = [
@@ -76,7 +82,7 @@ def _pip(
         *(sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
         *("--no-input", "--no-cache-dir", "--disable-pip-version-check"),
         *("--progress-bar", "raw" if _raw_progress() else "off"),
-        *tags,
+        *options,
         *("-d", str(target), requirement),
     ]
     # pip's own temporary files go where ours go: one disk to run full, one folder to clean
