@@ -248,7 +248,6 @@ def job_environment(request_: PullRequest) -> Path:
     return python / "bin"
 
 
-@pytest.mark.alone
 def test_an_upgrade_that_slows_is_called_and_named_and_a_harmless_change_is_not(
     request_: PullRequest,
 ) -> None:

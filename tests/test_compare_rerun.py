@@ -67,10 +67,9 @@ def call(folder: Path, *arguments: str | Path) -> Answer:
     return call_harness(*arguments, cwd=folder, cache=folder.parent / "cache")
 
 
+@pytest.mark.slow  # of each pull request tests/test_compare_ci.py has an upgrade that slows
 @pytest.mark.alone
-def test_a_change_that_slows_is_called_in_the_comment_and_a_harmless_one_is_not(
-    project: Path,
-) -> None:
+def test_a_change_that_slows_is_called_in_the_comment(project: Path) -> None:
     git(project, "checkout", "-qb", "slow")
     (project / "mine.yaml").write_text(SUITE.replace("[1, 1]", "[1, 6]"))
     assert call(project, "run", "mine.yaml", "--results", "head").status == 0
@@ -83,6 +82,10 @@ def test_a_change_that_slows_is_called_in_the_comment_and_a_harmless_one_is_not(
     assert "4 pairs" not in comment  # figures, not machinery
     assert "ngrams" in comment  # the likely cause
     git(project, "checkout", "-q", "main")
+    shutil.rmtree(project / "head")
+
+
+def test_a_harmless_change_is_not_called(project: Path) -> None:
     text = SUITE.replace("suite: mine", "suite: mine\ndescription: another text")
     (project / "mine.yaml").write_text(text)
     assert call(project, "run", "mine.yaml", "--results", "same").status == 0

@@ -1,8 +1,9 @@
 """Several tests at a time (`pytest -n`), each worker on a core of its own; a test marked ``alone``
 has the machine to itself: it looks at a clock, or does the main job as a user would.
 
-A turnstile keeps the order: everybody passes a gate, and who wants to be alone holds it closed
-until the others have left. Without `pytest -n` there is nothing to keep apart.
+Those come last, one after the other in one worker, for each change of turn waits for the tests of
+the others. A turnstile keeps the order at the seam: everybody passes a gate, and who wants to be
+alone holds it closed until the others have left. Without `pytest -n` nothing is to keep apart.
 """
 
 from __future__ import annotations
@@ -37,6 +38,15 @@ class Turns:
     def _stay_on_own_core(self) -> None:
         if self._cores:
             _stay_on({sorted(self._cores)[self._number % len(self._cores)]})
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """The groups of `--dist loadgroup`, in the order in which workers take them."""
+        items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+        for item in items:
+            alone = item.get_closest_marker("alone")
+            group = "alone" if alone else item.nodeid.partition("::")[0]
+            item.add_marker(pytest.mark.xdist_group(group))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:

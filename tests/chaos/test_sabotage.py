@@ -19,7 +19,7 @@ from tests.conftest import Answer, call_harness
 
 BAD = ("segfault", "exits", "hungry", "hangs", "nan", "no-export", "wrong-shape")
 #: longer than a good stage takes, the start of its worker included, on a busy machine
-LIMITS = "limits: {fit_seconds: 30, memory_gb: 0.8}"
+LIMITS = "limits: {fit_seconds: 15, memory_gb: 0.8}"
 
 
 def suite(models: tuple[str, ...]) -> str:
@@ -88,7 +88,7 @@ def test_the_good_ones_complete_and_the_exit_status_is_1(sabotaged: tuple[Path, 
         ("segfault", "failed", "SIGSEGV"),
         ("exits", "failed", "exit status 0"),
         ("hungry", "oom", "over its limit of 0.8 GB"),
-        ("hangs", "timeout", "longer than 30 s"),
+        ("hangs", "timeout", "longer than 15 s"),
         ("nan", "diverged", "loss of epoch 1 is nan"),
         ("no-export", "failed", "Error"),
         ("wrong-shape", "failed", "logits of shape (3,)"),
