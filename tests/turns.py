@@ -1,9 +1,9 @@
 """Several tests at a time (`pytest -n`), each worker on a core of its own; a test marked ``alone``
 has the machine to itself: it looks at a clock, or does the main job as a user would.
 
-Those come last, one after the other in one worker, for each change of turn waits for the tests of
-the others. A turnstile keeps the order at the seam: everybody passes a gate, and who wants to be
-alone holds it closed until the others have left. Without `pytest -n` nothing is to keep apart.
+Those come last, where only others of their kind wait for them. A turnstile keeps the order:
+everybody passes a gate, and who wants to be alone holds it closed until the others have left.
+Without `pytest -n` nothing is to keep apart.
 """
 
 from __future__ import annotations
@@ -39,14 +39,16 @@ class Turns:
         if self._cores:
             _stay_on({sorted(self._cores)[self._number % len(self._cores)]})
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """The groups of `--dist loadgroup`, in the order in which workers take them."""
-        items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+    @pytest.hookimpl(wrapper=True)  # of the tests that were not deselected
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None]:
+        """Files by their share of tests that want to be alone; `--dist loadfile` keeps that."""
+        result = yield
+        marks: dict[Path, list[bool]] = {}
         for item in items:
-            alone = item.get_closest_marker("alone")
-            group = "alone" if alone else item.nodeid.partition("::")[0]
-            item.add_marker(pytest.mark.xdist_group(group))
+            marks.setdefault(item.path, []).append(item.get_closest_marker("alone") is not None)
+        share = {path: sum(of_file) / len(of_file) for path, of_file in marks.items()}
+        items.sort(key=lambda item: share[item.path])
+        return result
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
