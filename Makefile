@@ -43,7 +43,7 @@ bench-full: $(VENV)/.run-$(EXTRA)
 	@$(BIN)/harness run $(SUITE) --full --seeds 1,2,3 --results $(RESULTS)-full $(ARGS)
 
 test: $(VENV)/.dev-$(EXTRA)
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder \
 	  -m 'not slow and not benchmark_speed and not chaos' $(ARGS)
 
 # Minutes in all: simulated coverage of intervals, a million rows, clusters, a compiled model.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from harness.boards.collect import FLAGS, KEYS, TEXTS
+from harness.boards.keys import FLAGS, KEYS, TEXTS
 
 RUNTIMES = ("torch", "onnxruntime", "onnxruntime-int8", "tensorflow")
 

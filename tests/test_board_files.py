@@ -18,11 +18,11 @@ import pytest
 from harness.boards import charts, pictures
 from harness.boards.assets import json_script
 from harness.boards.board import build, render
-from harness.boards.collect import KEYS
 from harness.boards.definition import Definition, load_definition
 from harness.boards.evidence import LIMITS
 from harness.boards.explorer import MAX_ROWS, shares
 from harness.boards.flat import page_of, read_rows, write_flat
+from harness.boards.keys import KEYS
 from harness.boards.predictions import slices
 from harness.boards.pull_request import render_pull_request
 from harness.boards.render_csv import render_csv

@@ -19,7 +19,9 @@ from harness.boards.render_markdown import escape, render_markdown
 from harness.boards.terminal import print_board
 from harness.choose.form import make_form
 from harness.errors import RequestError
+from harness.records.files import write_json
 from tests.records import write_results
+from tests.test_board_rows import one_task
 
 GOLDEN = Path(__file__).parent / "golden" / "leaderboard.md"
 HOSTILE = "<script>alert(1)</script> | `x` [y](javascript:z) & @team\x1b[31m [red]"
@@ -66,6 +68,15 @@ def test_a_headline_says_who_wins_how_surely_and_what_the_baseline_costs(results
     assert headlines[0].endswith("and fits in 1.6 s instead of 5 min.")
     assert "but is tied with SmolLM-135M fine-tuned, which is 0.7 points behind" in headlines[1]
     assert headlines[2].endswith("Majority class scores 0.478.")
+
+
+def test_a_lone_fit_is_said_to_be_the_only_one_or_the_only_complete_one(tmp_path: Path) -> None:
+    folder = one_task(tmp_path, {"a": [[1, 0, 1, 1]], "b": [[1, 0, 1, 1]]})
+    write_json(folder / "runs" / "b-0" / "status.json", {"status": "oom", "reason": "killed"})
+    (section,) = build(folder).page.sections
+    assert section.headline.endswith("no other fit is complete.")
+    (section,) = build(one_task(tmp_path / "alone", {"a": [[1, 0, 1, 1]]})).page.sections
+    assert section.headline.endswith("there is no other fit to compare.")
 
 
 def test_names_are_text_in_html_whatever_they_hold(hostile: Path) -> None:

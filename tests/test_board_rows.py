@@ -13,9 +13,10 @@ import pytest
 from scipy.stats import binomtest
 
 from harness.boards.board import build, render
-from harness.boards.collect import KEYS, collect
+from harness.boards.collect import collect
 from harness.boards.columns import COLUMNS
 from harness.boards.definition import Definition
+from harness.boards.keys import KEYS
 from harness.boards.page import Fact
 from harness.boards.rank import ranked
 from harness.errors import RequestError

@@ -85,7 +85,6 @@ def test_of_equal_scores_the_cheaper_settings_win() -> None:
     assert choose(trials) == {"m fine-tune": {"t": {"epochs": 2}}}
 
 
-@pytest.mark.alone
 def test_doctor_tells_frameworks_and_host(harness: Harness) -> None:
     told = json.loads(harness("doctor", "--json").out)
     assert told["frameworks"]["torch"]["version"]

@@ -34,14 +34,13 @@ def test_the_largest_rate_that_holds_lies_below_capacity_and_above_a_light_load(
 
 
 def test_latency_counts_from_the_scheduled_time():
-    """M/D/1: at half of the capacity 36% of queries wait for more than half a service, so that a
-    bound of one and a half holds for 90% of them only if waiting is not counted."""
+    """Every answer takes one service: only waiting, if counted, can break a bound of three."""
     found = measure_server(
-        serve, range(64), seed=1, bound_ms=1.5 * SERVICE_S * 1e3, percentile=0.9, seconds=0.3
+        serve, range(64), seed=1, bound_ms=3 * SERVICE_S * 1e3, percentile=0.9, seconds=0.3
     )
     late = [probe for probe in found.probes if not probe.holds]
     assert late and "latency bound not held" in late[0].reason
-    assert max(probe.p90_ms for probe in late) > 1.5 * SERVICE_S * 1e3
+    assert max(probe.p90_ms for probe in late) > 3 * SERVICE_S * 1e3
 
 
 def test_a_bound_below_one_answer_holds_at_no_rate():

@@ -1,4 +1,8 @@
-"""The main job, end to end, on real weights and real data (the smoke suite)."""
+"""The main job, end to end, on real weights and real data (the smoke suite).
+
+The first test makes the run that all others look at; it and what looks at a clock are `alone`. The
+others need the same cores: threads belong to a fit's specification.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ import pytest
 from harness.suite import find_suite
 from tests.conftest import Smoke
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.all_cores
 
 
 def rows(smoke: Smoke) -> dict[str, dict[str, Any]]:
@@ -32,6 +36,7 @@ def records(smoke: Smoke) -> dict[str, float]:
     return {str(path): path.stat().st_mtime_ns for path in found if path.is_file()}
 
 
+@pytest.mark.alone
 def test_every_row_is_scored_and_timed(smoke: Smoke) -> None:
     board = rows(smoke)
     assert set(board) == {"torch", "onnxruntime", "onnxruntime-int8", "sklearn"}
@@ -80,6 +85,7 @@ def test_records_hold_no_text_of_the_data(smoke: Smoke) -> None:
         assert all(len(str(value)) < 40 for row in table.to_pylist() for value in row.values())
 
 
+@pytest.mark.alone
 def test_a_second_run_does_nothing_and_is_quick(smoke: Smoke) -> None:
     before = records(smoke)
     again = smoke.call("run", "smoke")

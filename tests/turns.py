@@ -1,9 +1,9 @@
-"""Several tests at a time (`pytest -n`), each worker on a core of its own; a test marked ``alone``
-has the machine to itself: it looks at a clock, or does the main job as a user would.
+"""Several tests at a time (`pytest -n`), each worker on a core of its own, or two on one: tests
+wait more than they compute. A test marked ``alone`` has the machine to itself: it looks at a clock.
 
-Those come last, where only others of their kind wait for them. A turnstile keeps the order:
-everybody passes a gate, and who wants to be alone holds it closed until the others have left.
-Without `pytest -n` nothing is to keep apart.
+A turnstile keeps the order: everybody passes a gate, and who wants to be alone holds it closed
+until the others have left. Meanwhile all wait, so files of nothing else come last, where nobody is
+left to wait for, and files with some of them first. Without `pytest -n` nothing is to keep apart.
 """
 
 from __future__ import annotations
@@ -41,19 +41,24 @@ class Turns:
 
     @pytest.hookimpl(wrapper=True)  # of the tests that were not deselected
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None]:
-        """Files by their share of tests that want to be alone; `--dist loadfile` keeps that."""
+        """`--dist loadfile --no-loadscope-reorder` keeps this order of files."""
         result = yield
-        marks: dict[Path, list[bool]] = {}
+        marks: dict[Path, set[bool]] = {}
         for item in items:
-            marks.setdefault(item.path, []).append(item.get_closest_marker("alone") is not None)
-        share = {path: sum(of_file) / len(of_file) for path, of_file in marks.items()}
-        items.sort(key=lambda item: share[item.path])
+            marks.setdefault(item.path, set()).add(_is(item, "alone"))
+        turn = {frozenset({True, False}): 0, frozenset({False}): 1, frozenset({True}): 2}
+        items.sort(key=lambda item: turn[frozenset(marks[item.path])])
         return result
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        with self._alone() if item.get_closest_marker("alone") else self._beside_others():
-            return (yield)
+        with self._alone() if _is(item, "alone") else self._beside_others():
+            if _is(item, "all_cores") or _is(item, "alone"):
+                _stay_on(self._cores)
+            try:
+                return (yield)
+            finally:
+                self._stay_on_own_core()
 
     @contextmanager
     def _beside_others(self) -> Iterator[None]:
@@ -65,14 +70,15 @@ class Turns:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         with locked(self._gate), locked(self._room):
-            if self._cores:
-                _stay_on(self._cores)
-            try:
-                yield
-            finally:
-                self._stay_on_own_core()
+            yield
+
+
+def _is(item: pytest.Item, mark: str) -> bool:
+    return item.get_closest_marker(mark) is not None
 
 
 def _stay_on(cores: set[int]) -> None:
-    with suppress(OSError):  # not everywhere allowed; the tests then share the cores
+    with suppress(
+        OSError, AttributeError
+    ):  # not everywhere allowed, or known: they are shared then
         os.sched_setaffinity(0, cores)

@@ -15,54 +15,16 @@ from typing import Any
 import numpy as np
 
 from harness.boards import model_facts, shapes
+from harness.boards.hosts import hosts_of
+from harness.boards.keys import KEYS
 from harness.boards.outcomes import Damaged, Outcomes, read_outcomes, stack
 from harness.boards.shapes import METRICS
+from harness.boards.timings import chosen, host_of, over_launches
 from harness.errors import RequestError
 from harness.records.digests import NO_DIGEST, damage
 from harness.records.files import SCHEMA_VERSION, read_json, refuse_newer
 from harness.records.store import EXPLAIN_FILE
-from harness.stats.launches import launch_interval
 from harness.stats.seeds import score_interval
-
-#: The keys of a row, in the order of ``leaderboard.json`` and ``leaderboard.csv``
-KEYS = (
-    "row_id", "suite", "model", "task", "recipe", "framework", "runtime", "device", "dtype",
-    "fit_dtype", "seeds", "seeds_ok", "status", "host_id",
-    "rank", "tied_with_best", "score_name", "score", "score_low", "score_high", "score_basis",
-    *METRICS,
-    "train_score", "params", "size_mb", "fit_seconds", "fit_examples_per_second",
-    "latency_p50_ms", "latency_p90_ms", "latency_p99_ms",
-    "throughput_per_s", "peak_memory_mb", "energy_j_per_1000", "energy_basis",
-    "parity_rel_diff", "prediction_agreement", "score_delta",
-    "weights_licence", "data_licence", "runs",
-    # beyond the contract's list
-    "score_delta_low", "score_delta_high", "gap_to_best", "p_vs_best", "reason", "examples",
-    "validation_score", "train_examples", "train_available", "examples_available",
-    "truncated_share", "max_length", "overlap_share", "fit_seconds_reason", 
-    "launches", *model_facts.KEYS,
-    "latency_p50_low_ms", "latency_p50_high_ms", "throughput_low_per_s", "throughput_high_per_s",
-    "first_answer_seconds", "steady", "timing_verdict", "throughput_verdict",
-    "server_rate_per_s", "server_percentile", "server_latency_bound_ms",
-    # what `choose` asks of a row, on a page too, where there is no plan
-    "task_type", "model_kind", "model_name", "model_family",
-    "train_budget", "resolution", "pareto",
-    # of the stage `explain`, where it ran
-    "faithfulness_aopc", "faithfulness_aopc_random", "faithfulness_shown",
-    "schema_version",
-)  # fmt: skip
-
-#: What the keys of a row hold: lists, yes or no, texts; all others hold numbers
-LISTS = frozenset({"runs", "pareto"})
-FLAGS = frozenset({"tied_with_best", "steady", "faithfulness_shown"})
-TEXTS = frozenset(
-    {
-        "row_id", "suite", "model", "task", "recipe", "framework", "runtime", "device", "dtype",
-        "fit_dtype", "status", "host_id", "score_name", "score_basis", "energy_basis",
-        "weights_licence", "data_licence", "reason", "fit_seconds_reason", "timing_verdict",
-        "task_type", "model_kind", "model_name", "model_family",
-    }
-)  # fmt: skip
-NUMBERS = frozenset(KEYS) - LISTS - FLAGS - TEXTS
 
 #: Largest difference between metrics.json's score and the one that predictions.parquet yields
 SCORE_TOLERANCE = 1e-6
@@ -103,7 +65,7 @@ class Row:
     @property
     def hosts(self) -> set[str]:
         """Those that timed it."""
-        return {_host_id(host) for run in self.ok for _, host in run.measurements}
+        return {host_of(host) for run in self.ok for _, host in run.measurements}
 
     def outcomes(self, fit_ids: Iterable[str] | None = None) -> Outcomes | None:
         """Outcomes of the row's good runs, or only those of the given fits, in that order."""
@@ -162,7 +124,7 @@ def collect(results_folder: Path, near: str | None = None) -> Records:
     for entry in plan["rows"]:
         runs = tuple(_read_run(results_folder, planned, fits) for planned in entry["runs"])
         rows.append(Row(flat_row(plan, entry, runs, near), runs))
-    return Records(plan, tuple(rows), _hosts(rows))
+    return Records(plan, tuple(rows), hosts_of(run for row in rows for run in row.ok))
 
 
 def _read_run(folder: Path, planned: Mapping[str, Any], fits: dict[str, _Fit]) -> Run:
@@ -306,14 +268,10 @@ def flat_row(
     flat.update(_faithfulness([run.explained for run in good if run.explained]))
     for name in METRICS:
         flat[name] = _mean(run.metrics.get("metrics", {}).get(name) for run in good)
-    flat.update(_timings(good, near))
-    flat.update(
-        model_facts.model_facts(
-            flat,
-            [(run.fit, run.facts) for run in good],
-            _launches(good, flat["host_id"]),
-        )
-    )
+    host_id, timings = chosen([pair for run in good for pair in run.measurements], near)
+    flat["host_id"] = host_id or _first(run.fit.get("host_id") for run in good)
+    flat.update(over_launches(timings))
+    flat.update(model_facts.model_facts(flat, [(run.fit, run.facts) for run in good], timings))
     if good:
         flat.update(_score(good))
     return flat
@@ -372,107 +330,6 @@ def _faithfulness(explained: list[Mapping[str, Any]]) -> dict[str, Any]:
     lows = [(e.get("comprehensiveness") or {}).get("better_by_low") for e in explained]
     shown = all(low is not None and low > 0 for low in lows) if lows else None
     return found | {"faithfulness_shown": shown}
-
-
-def _timings(good: list[Run], near: str | None) -> dict[str, Any]:
-    """Medians over launches, on the host ``near`` or else the one that measured most (the first by
-    id among equals).
-
-    A median of launches' medians: launches differ more than the samples of one do.
-    """
-    launches: dict[str, list[Mapping[str, Any]]] = {}
-    for run in good:
-        for timing, host in run.measurements:
-            launches.setdefault(_host_id(host), []).append(timing)
-    if not launches:
-        return {"host_id": _first(run.fit.get("host_id") for run in good)}
-    host_id = min(launches, key=lambda name: (name != near, -len(launches[name]), name))
-    # keys of an older version mean something else; a record without one is of the first
-    newest = max(t.get("timing_version", 1) for t in launches[host_id])
-    timings = [t for t in launches[host_id] if t.get("timing_version", 1) == newest]
-    found: dict[str, Any] = {
-        "host_id": host_id,
-        "launches": sum(bool(t.keys() & {"latency_p50_ms", "throughput_per_s"}) for t in timings),
-    }
-    for key in (
-        "latency_p50_ms", "latency_p90_ms", "latency_p99_ms",
-        "throughput_per_s", "peak_memory_mb", "energy_j_per_1000",
-    ):  # fmt: skip
-        values = _carried(timings, key)
-        found[key] = statistics.median(values) if values else None
-    found["energy_basis"] = _first(t.get("energy_basis") for t in timings)
-    return found | _over_launches(timings)
-
-
-def _carried(timings: list[Mapping[str, Any]], key: str) -> list[float]:
-    """A figure of the launches that measured it; [] where one of them cannot carry it.
-
-    A launch of other scenarios does not have the key; a percentile that the samples do not carry
-    is there, and null.
-    """
-    values = [t[key] for t in timings if key in t]
-    return [] if None in values else values
-
-
-def _over_launches(timings: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """What launches say together: intervals by `launch_interval` (two launches at least), whether
-    all were steady and VALID, and the median cold start."""
-    found: dict[str, Any] = {}
-    for key, low, high in (
-        ("latency_p50_ms", "latency_p50_low_ms", "latency_p50_high_ms"),
-        ("throughput_per_s", "throughput_low_per_s", "throughput_high_per_s"),
-    ):
-        interval = launch_interval(_carried(timings, key))
-        found[low], found[high] = (interval.low, interval.high) if interval else (None, None)
-    starts = [t["first_answer_seconds"] for t in timings if t.get("first_answer_seconds")]
-    found["first_answer_seconds"] = statistics.median(starts) if starts else None
-    found |= _server(timings)
-    steady = [t["steady"] for t in timings if "steady" in t]
-    found["steady"] = all(steady) if steady else None
-    found["timing_verdict"] = _verdict(timings, "verdict")
-    found["throughput_verdict"] = _verdict(timings, "throughput_verdict")
-    return found
-
-
-def _server(timings: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """The median Server rate under the bound that most launches were judged by; {} without one."""
-    asked = ("server_percentile", "server_latency_bound_ms")
-    served = [t for t in timings if t.get("server_rate_per_s") is not None]
-    if not served:
-        return {}
-    (bound, _), *_ = Counter(tuple(t.get(key) for key in asked) for t in served).most_common(1)
-    rates = [t["server_rate_per_s"] for t in served if tuple(t.get(key) for key in asked) == bound]
-    return {"server_rate_per_s": statistics.median(rates), **dict(zip(asked, bound, strict=True))}
-
-
-def _host_id(host: Mapping[str, Any]) -> str:
-    return str(host.get("host_id", "unknown"))
-
-
-def _verdict(timings: list[Mapping[str, Any]], key: str) -> str | None:
-    """VALID where all launches are that have such a verdict, None where none has."""
-    verdicts = {t[key] for t in timings if t.get(key)}
-    return None if not verdicts else "VALID" if verdicts == {"VALID"} else "INVALID"
-
-
-def _launches(good: list[Run], host_id: str | None) -> list[Mapping[str, Any]]:
-    """The timings that `_timings` chose."""
-    return [
-        timing for run in good for timing, host in run.measurements if _host_id(host) == host_id
-    ]
-
-
-def _hosts(rows: Iterable[Row]) -> dict[str, Mapping[str, Any]]:
-    found: dict[str, Mapping[str, Any]] = {}
-    for row in rows:
-        for run in row.ok:
-            for _, host in run.measurements:
-                if host.get("host_id"):
-                    found.setdefault(str(host["host_id"]), host)
-            if run.fit.get("host_id"):
-                host_id = str(run.fit["host_id"])
-                found.setdefault(host_id, {"host_id": host_id, **(run.fit.get("host") or {})})
-    return found
 
 
 def _of_test(run: Run, key: str, part: str) -> Any:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.boards import wording
-from harness.boards.collect import FLAGS, KEYS, LISTS, METRICS, NUMBERS
+from harness.boards.keys import FLAGS, KEYS, LISTS, NUMBERS
+from harness.boards.shapes import METRICS
 from harness.boards.wording import NOTHING
 from harness.printable import framework_aside
 

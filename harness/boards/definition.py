@@ -20,8 +20,8 @@ from pydantic import (
     field_validator,
 )
 
-from harness.boards.collect import KEYS, LISTS, NUMBERS
 from harness.boards.columns import COLUMNS
+from harness.boards.keys import KEYS, LISTS, NUMBERS
 from harness.boards.rank import RANKABLE
 from harness.errors import RequestError
 from harness.yaml_file import Location, Parsed, read_yaml

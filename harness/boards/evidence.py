@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.boards import wording
 from harness.boards.collect import Records, Row, Run
+from harness.boards.hosts import hosts_of
 from harness.boards.predictions import calibration, read_predictions, slices, wrong_examples
 
 #: Bounds on one page, so that results stay small enough for git: bytes of all evidence; classes
@@ -82,7 +83,7 @@ def of_row(
         _training(row),
         *_epochs(row),
         *_launches(row),
-        _host(records, row),
+        _host(row),
     ]
     first = next(iter(row.ok), None)
     if first is not None:
@@ -208,29 +209,23 @@ def _remarks(timing: Mapping[str, Any]) -> str:
     return "; ".join([word for word, holds in found.items() if holds] + notes)
 
 
-def _host(records: Records, row: Row) -> Block:
+def _host(row: Row) -> Block:
     host_id = row.flat.get("host_id")
-    host = records.hosts.get(str(host_id), {})
-    libraries = host.get("libraries")
-    load = host.get("load")
-    commit = str(host.get("git_commit") or "")[:12]
+    host = hosts_of(row.ok).get(str(host_id))
+    if host is None:
+        return _facts("Host", [("host", host_id)])
     facts = [
         ("host", host_id),
         ("processor", host.get("cpu")),
         ("cores", host.get("cores")),
         ("memory", f"{host['memory_gb']} GB" if host.get("memory_gb") else ""),
-        ("GPU", host.get("gpu") or ("none" if host else "")),
-        ("system", host.get("os")),
+        ("GPU", host.get("gpu") or "none"),
+        ("system", host["os"]),
         ("threads", _threads(host)),
-        ("load average", ", ".join(map(str, load)) if isinstance(load, list) else load),
-        ("Python", host.get("python")),
-        ("commit", commit + (" with changes" if commit and host.get("git_dirty") else "")),
-        (
-            "libraries",
-            ", ".join(f"{name} {version}" for name, version in sorted(libraries.items()))
-            if isinstance(libraries, Mapping)
-            else "",
-        ),
+        ("load average", wording.span(*host["load"]) if host["load"] else ""),
+        ("Python", host["python"]),
+        ("repository at", host["commits"]),
+        ("libraries", ", ".join(f"{name} {v}" for name, v in host["libraries"].items())),
     ]
     return _facts("Host", facts)
 

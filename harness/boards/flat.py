@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.boards.collect import FLAGS, KEYS, LISTS, NUMBERS, TEXTS, Records
+from harness.boards.collect import Records
 from harness.boards.definition import Definition, bound_of
 from harness.boards.evidence import Evidence
 from harness.boards.explorer import MAX_ROWS, shares
+from harness.boards.keys import FLAGS, KEYS, LISTS, NUMBERS, TEXTS
 from harness.boards.page import Page, build_page
 from harness.boards.render_html import render_html
 from harness.boards.render_parquet import columns_to_csv, table_of

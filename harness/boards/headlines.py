@@ -33,7 +33,8 @@ def headline(
         result += f" ({low} to {high})"
     subject = f"On {task_name}, {_phrase(best, names)}"
     if not others:
-        return f"{subject} reaches {result}; no other fit is complete."
+        lone = "no other fit is complete" if len(fits) > 1 else "there is no other fit to compare"
+        return f"{subject} reaches {result}; {lone}."
     rivals = [row for row in others if row["model"] not in guessing]
     if not rivals:
         floor = f"{_phrase(others[0], names)} scores {wording.score(others[0][rank_by])}"

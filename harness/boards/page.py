@@ -204,14 +204,15 @@ def _section(
     definition: Definition,
 ) -> Section:
     task = of_task[0]["task"]
-    fits = [row for row in first_rows(of_task) if row["score"] is not None]
+    every_fit = first_rows(of_task)
+    fits = [row for row in every_fit if row["score"] is not None]
     scored = [row for row in of_task if row["score"] is not None]
     guessing = _guessing(plan)
     several_hosts = len({row["host_id"] for row in scored}) > 1
     return Section(
         task=task,
         title=title,
-        headline=headline(fits, title, names, guessing, definition.rank_by),
+        headline=headline(every_fit, title, names, guessing, definition.rank_by),
         fits=_table(f"Fits on {title}", definition.fit_columns, fits, names),
         runtimes=_table(f"Runtimes on {title}", definition.runtime_columns, scored, names),
         trade_offs=_trade_offs(scored, names, several_hosts),
@@ -257,23 +258,16 @@ def _hosts(records: Records) -> list[Fact]:
         parts.append(f"GPU {host['gpu']}" if host.get("gpu") else "no GPU")
         if host.get("threads_observed") or host.get("threads_asked"):
             parts.append(f"{host.get('threads_observed') or host.get('threads_asked')} threads")
-        if host.get("load") is not None:
-            load = host["load"][0] if isinstance(host["load"], list) else host["load"]
-            parts.append(f"load {load} when measured")
-        parts += [str(host[key]) for key in ("os",) if host.get(key)]
-        if host.get("python"):
+        if host["load"] is not None:
+            parts.append(f"load {wording.span(*host['load'])} when measured")
+        parts += [text for text in (host["os"],) if text]
+        if host["python"]:
             parts.append(f"Python {host['python']}")
-        parts += [f"{name} {version}" for name, version in sorted(_libraries(host).items())]
-        if host.get("git_commit"):
-            dirty = " with uncommitted changes" if host.get("git_dirty") else ""
-            parts.append(f"harness at {str(host['git_commit'])[:12]}{dirty}")
+        parts += [f"{name} {versions}" for name, versions in host["libraries"].items()]
+        if host["commits"]:
+            parts.append(f"repository at {host['commits']}")
         facts.append(Fact(wording.clean(host_id), wording.clean(", ".join(parts))))
     return facts
-
-
-def _libraries(host: Mapping[str, Any]) -> dict[str, str]:
-    libraries = host.get("libraries")
-    return dict(libraries) if isinstance(libraries, Mapping) else {}
 
 
 def _reading(rows: Sequence[Flat], definition: Definition) -> list[Fact]:

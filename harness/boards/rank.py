@@ -17,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.boards.collect import METRICS, Records, Row
+from harness.boards.collect import Records, Row
 from harness.boards.fronts import fronts
 from harness.boards.outcomes import Outcomes, join
+from harness.boards.shapes import METRICS
 from harness.stats.holm import holm
 from harness.stats.paired import PairedTest, difference_components, paired_difference, paired_test
 from harness.stats.resolution import resolution, smallest_count

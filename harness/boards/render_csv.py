@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.boards.collect import KEYS
+from harness.boards.keys import KEYS
 from harness.boards.wording import clean
 from harness.records.files import finite
 

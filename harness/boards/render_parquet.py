@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from harness.boards.collect import KEYS
+from harness.boards.keys import KEYS
 from harness.records.files import finite
 
 if TYPE_CHECKING:

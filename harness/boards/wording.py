@@ -45,6 +45,11 @@ def interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
 
 
+def span(low: float, high: float) -> str:
+    """``0.12``, or ``0.12 to 1.6`` where the two differ."""
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
 def points(value: float | None, signed: bool = True, decimals: int = 2) -> str:
     """A difference of scores in points (hundredths)."""
     if value is None:

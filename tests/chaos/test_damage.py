@@ -184,7 +184,7 @@ def test_two_suites_that_share_a_fit_compute_it_once(copy: Path) -> None:
     assert answer.err.count("taken from the cache") == 4
 
 
-@pytest.mark.alone  # else it has one core, on which one fit runs at a time
+@pytest.mark.all_cores  # on one, one fit runs at a time
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_jobs_change_no_result(calm: Path, tmp_path: Path, jobs: str) -> None:
     write_small(tmp_path)
