@@ -90,7 +90,9 @@ class ImageInput(_Strict):
     mean: float | tuple[float, float, float] | None = Field(
         None, description="subtracted from pixels in 0..1, a channel"
     )
-    std: float | tuple[float, float, float] | None = None
+    std: float | tuple[float, float, float] | None = Field(
+        None, description="that the rest is divided by"
+    )
     channels: Literal["rgb", "bgr"] | None = Field(None, description="their order")
 
 
@@ -262,23 +264,32 @@ class Augment(_Strict):
 class Settings(_Strict):
     """Hyper-parameters of one recipe. Defaults are BERT's fine-tuning usage (Devlin 2019, A.3)."""
 
-    epochs: float = Field(3, gt=0)
-    batch_size: int = Field(32, gt=0)
-    learning_rate: float = Field(5e-5, gt=0)
+    epochs: float = Field(
+        3, gt=0, description="passes over the training examples, or a part of one"
+    )
+    batch_size: int = Field(32, gt=0, description="examples an update")
+    learning_rate: float = Field(5e-5, gt=0, description="the highest, after warm-up")
     head_learning_rate: float | None = Field(None, gt=0, description="default: learning_rate")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled L2")
     l1: float = Field(0.0, ge=0, description="weight of the sum of absolute weights in the loss")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps; then linear decay")
-    clip_norm: float | None = Field(1.0, gt=0)
+    clip_norm: float | None = Field(
+        1.0, gt=0, description="bound on the norm of all gradients together; null: none"
+    )
     dropout: float | None = Field(None, ge=0, lt=1, description="default: the checkpoint's own")
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of each target that all classes have in equal parts"
+    )
     patience: int | None = Field(
         None, gt=0, description="early stopping: epochs without a better validation score"
     )
     keep_best: bool = Field(
         False, description="keep the weights of the best epoch on validation, not the last"
     )
-    fit_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    fit_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="of the products in training; auto: the faster one, measured once a host",
+    )
     augment: Augment | None = Field(None, description="of training images")
     hidden: tuple[int, ...] = Field(
         (), description="widths of hidden layers (ReLU) between backbone and head"
@@ -322,7 +333,9 @@ class Entry(_Strict):
         None, ge=0, description="fresh processes per timed run; default: `timing.launches`"
     )
     settings: GivenSettings = Field(default_factory=dict)
-    settings_by_task: dict[str, GivenSettings] = Field(default_factory=dict)
+    settings_by_task: dict[str, GivenSettings] = Field(
+        default_factory=dict, description="task to settings, over all others"
+    )
     max_length: int | None = Field(None, gt=0, description="overrides the task's")
     budget: dict[str, int | tuple[int, ...] | None] = Field(
         default_factory=dict, description="overrides parts of the task's budget"
@@ -343,7 +356,7 @@ class Timing(_Strict):
         description="sampling ends when half of the median's 95% interval is this share of it",
     )
     min_samples: int = Field(64, ge=1, description="of latency at batch 1")
-    max_samples: int = Field(400, ge=1)
+    max_samples: int = Field(400, ge=1, description="of latency at batch 1")
     min_seconds: float = Field(
         0.0, ge=0, description="of sampling latency, per launch; goes before max_samples"
     )
@@ -409,8 +422,8 @@ class Suite(_Strict):
     """The whole file."""
 
     suite: Identifier
-    title: str = ""
-    description: str = ""
+    title: str = Field("", description="what boards call it")
+    description: str = Field("", description="a sentence that boards show under the title")
     models: tuple[Model, ...] = Field(min_length=1)
     tasks: tuple[TaskEntry, ...] = Field(min_length=1)
     matrix: tuple[Entry, ...] = Field(min_length=1)

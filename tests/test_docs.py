@@ -11,6 +11,7 @@ import pytest
 
 from harness.cli import _parser
 from harness.suite import load_suite
+from tests import readme_board, suite_keys
 from tests.conftest import Harness
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,6 +75,11 @@ def test_the_readmes_model_entry_is_a_valid_one(tmp_path: Path) -> None:
     }
 
 
+def test_the_reference_of_keys_is_that_of_the_schema() -> None:
+    """`python -m tests.suite_keys` writes it."""
+    assert suite_keys.PAGE.read_text() == suite_keys.page()
+
+
 def test_links_to_files_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
@@ -81,13 +87,11 @@ def test_links_to_files_lead_somewhere() -> None:
 
 
 def test_the_readmes_board_is_the_reference_one() -> None:
-    """Every line of the table in the README stands in the board that our own run rendered."""
+    """What the README shows is what our own run rendered (`python -m tests.readme_board`)."""
     text = (ROOT / "README.md").read_text()
-    shown = text.partition("<!-- board:begin -->")[2].partition("<!-- board:end -->")[0]
-    board = (ROOT / "results/reference/nlp/leaderboard.md").read_text().splitlines()
-    lines = [line for line in shown.splitlines() if line.strip()]
-    assert len(lines) > 10
-    assert [line for line in lines if line not in board] == []
+    shown = text.partition(readme_board.BEGIN)[2].partition(readme_board.END)[0].strip()
+    assert shown.count("\n|") > 10
+    assert shown == readme_board.block()
 
 
 def test_reference_records_render_to_the_boards_beside_them() -> None:

@@ -270,12 +270,13 @@ def test_the_fits_own_runtime_is_always_scored_first() -> None:
     loaded = load_suite("nlp")
     keys = make_plan(loaded, Options(only=("fine-tune",)), {}, MACHINE).open_keys
     plan = make_plan(loaded, Options(only=("fine-tune",)), dict.fromkeys(keys, "float32"), MACHINE)
-    runtimes = {
-        "torch": ["torch", "onnxruntime", "onnxruntime-int8"],
-        "tensorflow": ["tensorflow", "torch"],
+    scored = {
+        (fit.spec["framework"], fit.task.id): [run.row["runtime"] for run in fit.runs]
+        for fit in plan.fits
     }
-    for fit in plan.fits:
-        assert [run.row["runtime"] for run in fit.runs] == runtimes[fit.spec["framework"]]
+    assert {key[0] == names[0] for key, names in scored.items()} == {True}
+    # one fit in every framework: the board shows one set of weights computed by all of them
+    assert {*scored["torch", "reuters-r8"]} >= {"torch", "tensorflow", "onnxruntime"}
 
 
 def test_fits_in_two_frameworks_are_told_apart_in_progress_lines() -> None:

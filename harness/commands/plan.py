@@ -16,7 +16,9 @@ from harness.records.store import Store, status_of
 EXAMPLE = "harness plan nlp"
 
 #: what of a run the table shows
-COLUMNS = ("model", "task", "train", "recipe", "seed", "runtime", "fit", "run")
+COLUMNS = ("model", "task", "train", "recipe", "seed", "runtime", "fit", "run", "row id", "run id")
+#: digits of an id that the table shows; every command takes an id by its first four or more
+ID_DIGITS = 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,16 +34,24 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(rows, indent=2))
         return 0
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(printable(f"Plan of {plan.loaded.path}")), title_justify="left")
+    title = Text(printable(f"Plan of {plan.loaded.path}"))
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
     columns = [name for name in COLUMNS if name != "train" or _has_curves(rows)]
     for name in columns:
-        table.add_column(name)
+        table.add_column(name, no_wrap=name.endswith(" id"), overflow="fold")
     for row in rows:
-        shown = row | {"recipe": row["recipe"] + framework_aside(row["framework"])}
+        shown = row | {
+            "recipe": row["recipe"] + framework_aside(row["framework"]),
+            "row id": (row.get("row_id") or "-")[:ID_DIGITS],
+            "run id": (row["run_id"] or "-")[:ID_DIGITS],
+        }
         table.add_row(*(Text(printable(shown[name])) for name in columns))
     Console().print(table)
     left = sum(row["run"] == "to do" for row in rows)
