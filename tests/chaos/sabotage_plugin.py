@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import signal
@@ -31,6 +32,9 @@ sabotage = sabotage_plugin:SabotageRuntime
 [harness.formats]
 sabotage = sabotage_plugin:read_sabotage
 """
+
+#: tells one model of another's, whatever cache each has
+WAITING = Path(__file__).with_name("waiting")
 
 
 def install(site: Path) -> None:
@@ -79,6 +83,7 @@ class Saboteur(Backend):
     kinds: ClassVar[tuple[str, ...]] = (
         "segfault", "exits", "hungry", "hangs", "nan", "no-export", "wrong-shape", "killed-once",
         "wrong-setting", "lost-file", "hungry-launch", "crashing-launch", "launch-killed-once",
+        "waits", "full-disk",
     )  # fmt: skip
     libraries: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
@@ -150,6 +155,13 @@ class SabotageRuntime(Runtime):
                 ctypes.string_at(0)
             if facts["kind"] == "launch-killed-once":
                 _be_killed_once()
+        if facts["kind"] == "waits":  # its fit is complete, its run is not
+            WAITING.touch()
+            time.sleep(600)
+        if facts["kind"] == "full-disk":
+            while not WAITING.exists():
+                time.sleep(0.05)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return Constant(facts["outputs"] + (facts["kind"] == "wrong-shape"))
 
     def size_bytes(self, artifact: Path, exports: Path) -> int:
