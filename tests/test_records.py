@@ -56,6 +56,20 @@ def test_a_record_that_quotes_a_secret_is_whole_without_it(
     assert status["log_tail"] == ["a line", status["reason"]]
 
 
+def test_a_secret_that_reads_like_a_number_or_like_json_leaves_a_record_readable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEPLOY_SECRET", "20240601")
+    monkeypatch.setenv("OTHER_SECRET", '"reason"')
+    finish(
+        tmp_path, "failed", "no access with 20240601", seed=20240601, by={"20240601": [20240601]}
+    )
+    assert damage(tmp_path) is None
+    facts = status_of(tmp_path) or {}
+    assert facts["reason"] == "no access with ***"
+    assert facts["seed"] == 20240601 and facts["by"] == {"***": [20240601]}
+
+
 def test_names_of_new_folders_are_on_disk_with_their_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.records.files import SCHEMA_VERSION, finite, make_folder, read_json, write_json
 from harness.records.identity import canonical
-from harness.records.secrets import redacted
+from harness.records.secrets import redacted_data
 
 NO_DIGEST = "no digest"
 _MISSING = object()
@@ -36,7 +36,8 @@ def sealed(folder: Path, facts: dict[str, Any], last: str = "status.json") -> di
 
 def sworn(facts: dict[str, Any]) -> dict[str, Any]:
     """``facts`` as `write_json` writes them, with their own digest."""
-    content = _without_secrets(finite({"schema_version": SCHEMA_VERSION, **facts}))
+    # as it will be written: the digest is of what a reader finds
+    content = redacted_data(finite({"schema_version": SCHEMA_VERSION, **facts}))
     return content | {"digest": _own(content)}
 
 
@@ -70,15 +71,6 @@ def damage(folder: Path, last: str = "status.json") -> str | None:
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
     return None
-
-
-def _without_secrets(value: Any) -> Any:
-    """As it will be written: the digest is of what a reader finds."""
-    if isinstance(value, dict):
-        return {key: _without_secrets(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_secrets(item) for item in value]
-    return redacted(value) if isinstance(value, str) else value
 
 
 def _own(content: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from harness.errors import RequestError
-from harness.records.secrets import redacted
+from harness.records.secrets import redacted_data
 
 SCHEMA_VERSION = 1
 
@@ -95,9 +95,9 @@ def finite(value: Any) -> Any:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a record: sorted keys, two spaces, with ``schema_version``."""
-    data = finite({"schema_version": SCHEMA_VERSION, **value})
+    data = redacted_data(finite({"schema_version": SCHEMA_VERSION, **value}))
     text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (redacted(text) + "\n").encode())
+    write_bytes(path, (text + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
