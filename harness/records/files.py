@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import math
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -103,10 +106,24 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """A record, or None where there is none (or only a damaged one: it does not exist then)."""
     try:
-        value = json.loads(path.read_bytes())
+        with open_file(path) as file:
+            value = json.loads(file.read())
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def open_file(path: Path) -> io.BufferedReader:
+    """A regular file, to be read; `OSError` for anything else.
+
+    In a folder from elsewhere a name may be a link to a device that never ends, or a pipe that
+    nobody writes to.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def refuse_newer(path: Path, record: Mapping[str, Any]) -> None:
