@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from harness.errors import RequestError
+from harness.execute.launches import next_measurement
 from harness.records.digests import damage
 from harness.records.files import read_json, whole_folder, whole_path, write_bytes, write_json
 from harness.records.identity import canonical, digest
@@ -158,6 +159,14 @@ def test_a_record_is_complete_only_with_its_status(tmp_path: Path) -> None:
     assert not is_done(record)
     finish(record, "ok")
     assert is_done(record) and (status_of(record) or {})["status"] == "ok"
+
+
+def test_a_copy_of_a_measurement_is_none(tmp_path: Path) -> None:
+    store = Store(tmp_path, "s")
+    for name in ("host-1", "host-1.bak", "host-copy", "host-x-1"):
+        write_json(store.run("a") / "measurements" / name / "timing.json", {})
+    assert [path.name for path in store.measurements("a", "host")] == ["host-1"]
+    assert next_measurement(store, "a", "host").name == "host-2"
 
 
 def test_a_results_folder_that_cannot_be_written_is_one_clear_message(tmp_path: Path) -> None:

@@ -54,10 +54,13 @@ class Store:
 
     def measurements(self, run_id: str, host_id: str) -> list[Path]:
         """Measurements of a run on a host: complete ones have ``timing.json``, failed ones
-        ``status.json``."""
+        ``status.json``. Folders of other names are people's own (a copy called ``...-1.bak``)."""
         folders = sorted((self.run(run_id) / "measurements").glob(f"{host_id}-*"))
         return [
-            f for f in folders if (f / "timing.json").is_file() or (f / "status.json").is_file()
+            f
+            for f in folders
+            if f.name.removeprefix(f"{host_id}-").isdecimal()
+            and ((f / "timing.json").is_file() or (f / "status.json").is_file())
         ]
 
     def lock(self, fit_id: str) -> Path:
