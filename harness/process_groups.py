@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,6 +45,7 @@ class Group:
         pass_fds: Sequence[int] = (),
         folder: Path | None = None,
     ) -> None:
+        self._lock = threading.Lock()
         reader, self._lifeline = os.pipe()
         self._guard = subprocess.Popen(
             ["/bin/sh", "-c", _GUARD],
@@ -96,17 +98,26 @@ class Group:
         return code
 
     def _signal(self, number: int) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._guard.pid, number)
+        with self._lock:
+            self._kill(number)
+
+    def _kill(self, number: int) -> None:
+        """The caller holds the lock: once the guard is reaped, its number may be another's."""
+        if self._lifeline >= 0:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._guard.pid, number)
 
     def _release(self) -> None:
-        """Kill what is left of the group, the guard included."""
-        # The guard is not reaped before this: its number cannot have been given away.
-        self._signal(signal.SIGKILL)
-        self._guard.wait()
-        with suppress(OSError):
-            os.close(self._lifeline)
-            self._lifeline = -1
+        """Kill what is left of the group, the guard included; only the first call does anything.
+
+        One thread may end a group while another, which waited for its process, clears up.
+        """
+        with self._lock:
+            self._kill(signal.SIGKILL)
+            self._guard.wait()
+            if self._lifeline >= 0:
+                os.close(self._lifeline)
+                self._lifeline = -1
 
 
 @contextmanager

@@ -7,13 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from harness.process_groups import program
+from harness.process_groups import Group, program
 from tests.chaos.small import left_over, processes_of
 from tests.conftest import MAJORITY_SUITE
 
@@ -88,3 +89,25 @@ def test_a_program_that_ends_by_itself_has_said_all(tmp_path: Path) -> None:
     with program(command, errors=subprocess.PIPE, folder=tmp_path) as process:
         out, errors = process.communicate()
     assert (process.returncode, out, errors) == (3, f"{tmp_path}\n".encode(), b"no\n")
+
+
+def test_a_group_that_was_cleared_up_is_not_signalled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its number may be another's by then; two threads may want to end one group."""
+    signalled: list[tuple[int, int]] = []
+    kill = os.killpg
+
+    def watched(group: int, number: int) -> None:
+        signalled.append((group, number))
+        kill(group, number)
+
+    monkeypatch.setattr(os, "killpg", watched)
+    group = Group(["sleep", "600"], environment=os.environ, log=subprocess.DEVNULL)
+    ends = [threading.Thread(target=group.end, kwargs={"politely": False}) for _ in range(4)]
+    for end in ends:
+        end.start()
+    group.gone()
+    for end in ends:
+        end.join()
+    assert [number for _, number in signalled] == [signal.SIGKILL]
