@@ -99,10 +99,12 @@ def time_run(
     log_path: Path,
     gpu: str | None,
     bounds: Bounds,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """One fresh process that times one run into ``target``; the content of its ``timing.json``.
 
-    ``gpu`` is the index of the GPU that ``cuda`` means. Raises `StageFailed`.
+    ``gpu`` is the index of the GPU that ``cuda`` means; ``stopped`` as of `launch`. Raises
+    `StageFailed`.
     """
     spec = specification(
         runtime=runtime,
@@ -116,7 +118,7 @@ def time_run(
         remote_code=job.runs_remote_code,
     )
     order = job.fit_folder / "launch.json"
-    return launch(spec, order, target, log_path, gpu, bounds)
+    return launch(spec, order, target, log_path, gpu, bounds, stopped=stopped)
 
 
 def specification(
@@ -179,11 +181,13 @@ def launch(
     gpu: str | None = None,
     bounds: Bounds | None = None,
     interpreter: Interpreter = OURS,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Start one measuring process and wait for it, blocked; the content of its ``timing.json``.
 
     ``order``: where the specification is handed over; ``target``: the folder that gets the records.
-    Raises `StageFailed`.
+    Raises `StageFailed`; ``KeyboardInterrupt`` within `WATCH_SECONDS` of ``stopped``, for which
+    another thread's error is a reason.
     """
     bounds = bounds or usual_bounds()
     log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -199,7 +203,7 @@ def launch(
             open(log_path, "ab") as log,
             _process(command, environment, interpreter.tree, log) as process,
         ):
-            code = _wait_within(process, bounds)
+            code = _wait_within(process, bounds, stopped)
     except subprocess.TimeoutExpired:
         reason = f"timing took longer than {bounds.seconds:g} s"
         raise StageFailed("timeout", reason, log_tail=log_tail(log_path, begin)) from None
@@ -216,7 +220,9 @@ def launch(
     return facts
 
 
-def _wait_within(process: subprocess.Popen[Any], bounds: Bounds) -> int:
+def _wait_within(
+    process: subprocess.Popen[Any], bounds: Bounds, stopped: Callable[[], bool]
+) -> int:
     """Its exit status; ``subprocess.TimeoutExpired``, or `StageFailed` for too much memory.
 
     Blocked, for a parent that polls disturbs, but for one look a second at counters; pages are
@@ -230,6 +236,8 @@ def _wait_within(process: subprocess.Popen[Any], bounds: Bounds) -> int:
         except subprocess.TimeoutExpired:
             if left <= WATCH_SECONDS:
                 raise
+        if stopped():
+            raise KeyboardInterrupt
         if resident_bytes(process.pid) > bounds.memory_bytes:
             held = group_bytes(process.pid, worth_counting=bounds.memory_bytes)
             if held > bounds.memory_bytes:

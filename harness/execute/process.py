@@ -119,6 +119,12 @@ class WorkerProcess:
             self._group.end()
             self._forget()
 
+    def interrupt(self) -> None:
+        """End the stage at work, from another thread, in which `call` then sees its process gone;
+        its pipes are that thread's."""
+        if (group := self._group) is not None:
+            group.end()
+
     def _started(self, log: Path) -> Group:
         if self._group is not None:
             if self._group.process.poll() is None:

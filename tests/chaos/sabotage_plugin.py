@@ -83,7 +83,7 @@ class Saboteur(Backend):
     kinds: ClassVar[tuple[str, ...]] = (
         "segfault", "exits", "hungry", "hangs", "nan", "no-export", "wrong-shape", "killed-once",
         "wrong-setting", "lost-file", "hungry-launch", "crashing-launch", "launch-killed-once",
-        "waits", "full-disk",
+        "waits", "full-disk", "waiting-launch", "full-disk-later",
     )  # fmt: skip
     libraries: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
@@ -155,12 +155,17 @@ class SabotageRuntime(Runtime):
                 ctypes.string_at(0)
             if facts["kind"] == "launch-killed-once":
                 _be_killed_once()
+            if facts["kind"] == "waiting-launch":
+                time.sleep(600)
         if facts["kind"] == "waits":  # its fit is complete, its run is not
             WAITING.touch()
             time.sleep(600)
-        if facts["kind"] == "full-disk":
+        if facts["kind"] == "waiting-launch":
+            WAITING.touch()
+        if facts["kind"].startswith("full-disk"):
             while not WAITING.exists():
                 time.sleep(0.05)
+            time.sleep(3 if facts["kind"] == "full-disk-later" else 0)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return Constant(facts["outputs"] + (facts["kind"] == "wrong-shape"))
 

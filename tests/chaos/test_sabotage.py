@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.execute.launches import Interpreter, launch
 from harness.process_groups import Group
 from harness.records.digests import damage
 from harness.records.files import read_json
@@ -202,3 +203,33 @@ def test_a_launch_that_the_system_killed_is_tried_again_and_counted(tmp_path: Pa
     facts = read_json(measured / "digests.json") or {}
     assert facts["tries"] == 2 and "killed by the system" in facts["tried"][0]
     assert damage(measured, "digests.json") is None
+
+
+@pytest.mark.all_cores  # on one, one fit runs at a time
+def test_an_error_of_one_thread_ends_the_others_before_their_launches(tmp_path: Path) -> None:
+    """A disk is full at a stage of one, while the other waits to be timed, alone, for minutes."""
+    bounds = LIMITS.replace("{", "{time_seconds: 90, ")
+    text = suite(("waiting-launch", "full-disk-later")).replace(LIMITS, bounds)
+    text = text.replace("launches: 0", "launches: 2")
+    only = ("--only", "waiting-launch", "--only", "full-disk-later")
+    answer = run(tmp_path, text, *only, "--jobs", "2")
+    assert answer.status == 2 and "No space left on device" in answer.err, answer.err
+    assert answer.seconds < 60
+    assert not list((tmp_path / "results").glob("small/runs/*/measurements/*/status.json"))
+    assert left_over(tmp_path / "cache") == []
+
+
+def test_a_launch_ends_when_its_command_does(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 600\n")
+    python.chmod(0o755)
+    spec = {"threads": 1}
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        launch(
+            spec, tmp_path / "order.json", tmp_path / "target", tmp_path / "log",
+            interpreter=Interpreter(str(python), environment={"HARNESS_CACHE": str(tmp_path)}),
+            stopped=lambda: True,
+        )  # fmt: skip
+    assert time.monotonic() - begin < 10
+    assert left_over(tmp_path) == []
