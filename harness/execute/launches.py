@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from harness.execute.environment import thread_environment
+from harness.execute.logs import StageLog
 from harness.execute.memory import group_bytes, limit_bytes, resident_bytes, system_kills
 from harness.execute.process import (
     WATCH_SECONDS,
     Bounds,
     StageFailed,
     died,
-    log_tail,
     too_large,
 )
 from harness.execute.worker import says_out_of_memory
@@ -190,8 +190,7 @@ def launch(
     another thread's error is a reason.
     """
     bounds = bounds or usual_bounds()
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    begin = log_path.stat().st_size if log_path.exists() else 0
+    printed = StageLog(log_path)
     kills = system_kills()
     # last, so that the cold start does not hold our own preparations
     write_json(order, spec | {"started_ns": time.monotonic_ns()})
@@ -203,13 +202,15 @@ def launch(
             open(log_path, "ab") as log,
             _process(command, environment, interpreter.tree, log) as process,
         ):
-            code = _wait_within(process, bounds, stopped)
+            code = _wait_within(process, bounds, printed, stopped)
     except subprocess.TimeoutExpired:
         reason = f"timing took longer than {bounds.seconds:g} s"
-        raise StageFailed("timeout", reason, log_tail=log_tail(log_path, begin)) from None
+        raise StageFailed("timeout", reason, log_tail=printed.tail()) from None
+    finally:
+        printed.cut()
     facts = read_json(target / "timing.json")
     if code or facts is None:
-        tail = log_tail(log_path, begin)
+        tail = printed.tail()
         reason = f"timing ended with exit status {code}: {' '.join(tail[-1:])}"
         if "No space left on device" in reason:
             raise StageFailed("environment", f"{reason}; make room and run the same command again")
@@ -221,7 +222,10 @@ def launch(
 
 
 def _wait_within(
-    process: subprocess.Popen[Any], bounds: Bounds, stopped: Callable[[], bool]
+    process: subprocess.Popen[Any],
+    bounds: Bounds,
+    printed: StageLog,
+    stopped: Callable[[], bool],
 ) -> int:
     """Its exit status; ``subprocess.TimeoutExpired``, or `StageFailed` for too much memory.
 
@@ -238,6 +242,7 @@ def _wait_within(
                 raise
         if stopped():
             raise KeyboardInterrupt
+        printed.cut()
         if resident_bytes(process.pid) > bounds.memory_bytes:
             held = group_bytes(process.pid, worth_counting=bounds.memory_bytes)
             if held > bounds.memory_bytes:
