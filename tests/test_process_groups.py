@@ -84,6 +84,18 @@ def test_a_program_does_not_outlive_its_block(tmp_path: Path) -> None:
     assert left_over(tmp_path) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no environments to be read")
+def test_what_leaves_the_group_for_a_session_of_its_own_ends_as_well(tmp_path: Path) -> None:
+    """Also where its parent is gone, be it the program itself, which crashed."""
+    environment = os.environ | {"HARNESS_CACHE": str(tmp_path)}
+    command = ["/bin/sh", "-c", "setsid sleep 600 & (setsid sleep 600 &) ; echo; kill -9 $$"]
+    with program(command, environment=environment) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        assert process.wait() == -signal.SIGKILL
+        assert processes_of(tmp_path) != []
+    assert left_over(tmp_path, seconds=1) == []
+
+
 def test_a_program_that_ends_by_itself_has_said_all(tmp_path: Path) -> None:
     command = ["/bin/sh", "-c", "pwd; echo no >&2; exit 3"]
     with program(command, errors=subprocess.PIPE, folder=tmp_path) as process:
