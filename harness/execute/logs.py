@@ -8,7 +8,7 @@ from pathlib import Path
 
 #: lines of a stage's log that go into the record of its failure
 LOG_TAIL = 20
-#: bytes of one stage's output, above which the middle of it is cut: four hours of a progress bar that
+#: bytes of one stage's output, above which its middle is cut: four hours of a progress bar that
 #: prints 100 bytes ten times a second, a moment of a loop that prints for ever
 MAX_BYTES = 16 << 20
 #: bytes that are then kept of its beginning, and of its end
