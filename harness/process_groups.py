@@ -11,6 +11,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
+import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,8 +23,15 @@ from typing import Any
 #: milliseconds, a framework's threads in a second or two
 GRACE_SECONDS = 3.0
 
+#: how often those that left a group are looked for: one that is just starting another is not to get
+#: away, and one that the kernel does not let go is not to hold us up
+STRAY_ROUNDS = 10
+
 #: added to a process's standing with the kernel's killer (-1000 to 1000): before all usual ones
 _OOM_SCORE = "500"
+
+#: names the groups that a process was started in, the outermost first
+_MARK = "HARNESS_GROUPS"
 
 #: `read` ends with the pipe; 0 is the guard's own group. It must outlive the polite signals.
 _GUARD = "trap '' INT TERM HUP; read -r line; kill -9 0"
@@ -44,6 +54,9 @@ class Group:
         pass_fds: Sequence[int] = (),
         folder: Path | None = None,
     ) -> None:
+        self._lock = threading.Lock()
+        self._name = uuid.uuid4().hex
+        mark = f"{environment.get(_MARK, '')}/{self._name}"
         reader, self._lifeline = os.pipe()
         self._guard = subprocess.Popen(
             ["/bin/sh", "-c", _GUARD],
@@ -63,7 +76,7 @@ class Group:
                 stdout=log,
                 stderr=errors,
                 pass_fds=pass_fds,
-                env=dict(environment),
+                env=dict(environment) | {_MARK: mark},
                 cwd=folder,
                 process_group=self._guard.pid,
             )
@@ -96,17 +109,47 @@ class Group:
         return code
 
     def _signal(self, number: int) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._guard.pid, number)
+        with self._lock:
+            self._kill(number)
+
+    def _kill(self, number: int) -> None:
+        """The caller holds the lock: once the guard is reaped, its number may be another's."""
+        if self._lifeline >= 0:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._guard.pid, number)
 
     def _release(self) -> None:
-        """Kill what is left of the group, the guard included."""
-        # The guard is not reaped before this: its number cannot have been given away.
-        self._signal(signal.SIGKILL)
-        self._guard.wait()
-        with suppress(OSError):
-            os.close(self._lifeline)
-            self._lifeline = -1
+        """Kill what is left of the group, the guard included; only the first call does anything.
+
+        One thread may end a group while another, which waited for its process, clears up.
+        """
+        with self._lock:
+            self._kill(signal.SIGKILL)
+            self._guard.wait()
+            if self._lifeline >= 0:
+                self._kill_strays()
+                os.close(self._lifeline)
+                self._lifeline = -1
+
+    def _kill_strays(self) -> None:
+        """Kill what left the group for a session of its own, whoever its parent is by now: it has
+        our mark in its environment (where the system shows that, as Linux does)."""
+        for _ in range(STRAY_ROUNDS):
+            strays = [int(path.parent.name) for path in _marked(self._name)]
+            if not strays:
+                return
+            for pid in strays:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)  # until they are gone
+
+
+def _marked(name: str) -> Iterator[Path]:
+    """Environments of processes with a group's name in them."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it is gone, or another user's
+            if name.encode() in path.read_bytes():
+                yield path
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,13 @@ from harness.execute.ray import work_on_node, write_records
 from harness.execute.shared import SharedStore
 from harness.execute.walk import status
 from harness.plan import Options, make_plan
-from harness.records.files import write_json
-from harness.records.store import Store
+from harness.records.files import read_json, write_json
+from harness.records.locks import locked
+from harness.records.store import Store, is_done
 from harness.suite import load_suite
+from tests.chaos import sabotage_plugin
 from tests.chaos.small import damaged, left_over, write_small
+from tests.chaos.test_sabotage import suite
 
 NODES = 3
 SEEDS = 3  # of two models
@@ -34,18 +38,26 @@ FITS = 2 * SEEDS
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Any]:
     """Each node with a cache of its own, as if it were another machine."""
+    with nodes(tmp_path, NODES) as made:
+        yield made
+
+
+@contextmanager
+def nodes(folder: Path, count: int, **environment: str) -> Iterator[Any]:
+    """A cluster of ``count`` nodes with one core each, its ``workers``."""
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
     small: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 80 << 20}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        for name, value in (environment | {"RAY_USAGE_STATS_ENABLED": "0"}).items():
+            patch.setenv(name, value)
         # the head works nothing itself: what is killed is never the one that coordinates
         made = Cluster(initialize_head=True, head_node_args=small | {"num_cpus": 0})
         made.workers = []  # type: ignore[attr-defined]
         try:
-            for number in range(NODES):
-                patch.setenv("HARNESS_CACHE", str(tmp_path / f"cache-{number}"))
+            for number in range(count):
+                patch.setenv("HARNESS_CACHE", str(folder / f"cache-{number}"))
                 node = made.add_node(num_cpus=1, object_store_memory=80 << 20)
                 made.workers.append(node)  # type: ignore[attr-defined]
             yield made
@@ -53,11 +65,11 @@ def cluster(tmp_path: Path) -> Iterator[Any]:
             made.shutdown()
 
 
-def harness_run(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def harness_run(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "harness.cli", "run", "small.yaml", *arguments],
         cwd=folder,
-        env=os.environ | {"HARNESS_CACHE": str(folder / "cache-here")},
+        env=os.environ | {"HARNESS_CACHE": str(folder / "cache-here")} | environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -113,6 +125,74 @@ def test_a_lost_node_loses_no_run_and_makes_none_twice(cluster: Any, tmp_path: P
     greedy = harness_run(tmp_path, *ray)
     out, _ = greedy.communicate(timeout=120)
     assert greedy.returncode == 2 and "needs 2 CPU, and no node has that" in out
+
+
+def test_rows_that_share_a_fit_are_worked_and_a_fit_of_others_holds_up_nothing(
+    tmp_path: Path,
+) -> None:
+    """Four rows of one fit, and one fit that another command works on for a while."""
+    write_small(tmp_path)
+    (tmp_path / "small.yaml").write_text(
+        (tmp_path / "small.yaml")
+        .read_text()
+        .replace("tasks:\n", "  - {id: twin, kind: tfidf-logreg}\ntasks:\n")
+        .replace("matrix:\n", AWAY)
+        .replace("[majority, tfidf], tasks: [toy]", "[tfidf, twin], tasks: [toy, away]")
+        .replace("seeds: [1, 2]", "seeds: [1]")
+        + "  - {models: [majority], tasks: [toy], recipe: baseline, seeds: [1]}\n"
+    )
+    plan = make_plan(load_suite(str(tmp_path / "small.yaml")), Options(), {}, this_machine())
+    (*shared, other) = plan.fits
+    assert len(shared) == 4 and len({fit.fit_id for fit in shared}) == 1
+    store = Store(tmp_path / "results", "small")
+    with nodes(tmp_path, 1) as cluster:
+        with locked(store.lock(other.fit_id)):
+            process = harness_run(tmp_path, "--executor", "ray", "--address", cluster.address)
+            deadline = time.monotonic() + 150
+            runs = [store.run(run.run_id) for fit in shared for run in fit.runs]
+            while not all(map(is_done, runs)) and time.monotonic() < deadline:
+                assert process.poll() is None, process.communicate()[0]
+                time.sleep(0.05)
+            made = [run.name for run in runs if is_done(run)]
+            if len(made) < len(runs) or is_done(store.fit(other.fit_id)):
+                process.kill()
+                pytest.fail(f"only {made} of {runs}: {process.communicate()[0]}")
+        out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0 and "3 runs made, 2 were there already, 0 failed" in out, out
+
+
+#: a second task with the training data of the first
+AWAY = """\
+  - id: away
+    type: text-classification
+    data:
+      train: {source: "path:train.csv"}
+      test: {source: "path:train.csv"}
+matrix:
+"""
+
+
+def test_what_nodes_completed_is_received_before_the_error_of_one_ends_all(tmp_path: Path) -> None:
+    """One disk is full at a run, while another node is in the midst of one: both fits are kept."""
+    write_small(tmp_path)
+    (tmp_path / "small.yaml").write_text(suite(("waits", "full-disk")))
+    sabotage_plugin.install(tmp_path / "site")
+    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
+    with nodes(tmp_path, 2, PYTHONPATH=path) as cluster:
+        process = harness_run(
+            tmp_path, "--executor", "ray", "--address", cluster.address,
+            "--only", "waits", "--only", "full-disk", PYTHONPATH=path,
+        )  # fmt: skip
+        out, _ = process.communicate(timeout=200)
+    assert process.returncode == 2 and "No space left on device" in out, out
+    fits = {
+        (read_json(fit / "spec.json") or {})["model"]["id"]: status(fit)
+        for fit in (tmp_path / "results/small/fits").iterdir()
+    }
+    assert fits == {"waits": "ok", "full-disk": "ok"}
+    assert not list((tmp_path / "results/small/runs").glob("*/status.json"))
+    assert damaged(tmp_path / "results") == []
+    assert left_over(tmp_path / "cache-0") + left_over(tmp_path / "cache-1") == []
 
 
 def test_a_node_goes_on_from_what_another_shared(

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import io
 import json
+import math
 import os
 import pickle
 import shutil
@@ -26,8 +27,10 @@ from harness.data.pictures import picture
 from harness.data.read import read_table
 from harness.errors import RequestError, Unsupported
 from harness.printable import printable
+from harness.records.digests import damage, sworn
 from harness.records.files import read_json, write_json
 from harness.records.secrets import HIDDEN, redacted
+from harness.records.store import Store, finish
 from harness.sources import Unavailable, fetch_file, fetch_folder
 from harness.suite import FileRef, load_suite
 from harness.yaml_file import read_yaml
@@ -116,9 +119,11 @@ LAUGHS = "a0: &a0 [ha, ha, ha, ha, ha, ha, ha, ha, ha, ha]\n" + "".join(
         ("a: .nan\n", "not a finite number"),
         ("#" * 300_000, "KiB"),
         ("a: !!int words\n", "not what its tag says"),
+        ('a: !!int ""\n', "not what its tag says"),
     ],
-    ids=["laughs", "itself", "deep", "deep maps", "list key", "digits", "nan", "large", "tag"],
-)
+    ids=["laughs", "itself", "deep", "deep maps", "list key", "digits", "nan", "large", "tag",
+         "no digit"],
+)  # fmt: skip
 def test_yaml_that_grows_without_end_is_refused_at_once(
     tmp_path: Path, text: str, part: str
 ) -> None:
@@ -126,6 +131,18 @@ def test_yaml_that_grows_without_end_is_refused_at_once(
     path.write_text(text)
     with pytest.raises(RequestError, match=f"mine.yaml.*({part})"):
         read_yaml(path)
+
+
+@pytest.mark.timeout(20)  # minutes, if the time grows with the square of the length
+@pytest.mark.parametrize(
+    "text",
+    ["1:30", "1:30.5", "1" + ":1" * 130_000, "1" + ":1" * 130_000 + ".5", "1" * 260_000 + "x"],
+    ids=["minutes", "of seconds", "long", "long float", "digits"],
+)
+def test_what_only_yaml_1_1_takes_for_a_number_is_text(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"a: {text}\n")
+    assert read_yaml(path).value == {"a": text}
 
 
 def test_anchors_of_honest_files_work(tmp_path: Path) -> None:
@@ -484,6 +501,51 @@ def test_a_damaged_or_hostile_record_does_not_exist(tmp_path: Path) -> None:
     for content in (DEEP.encode(), b"\xff\xfe", b"[1]", b"9" * 10_000, base64.b85encode(b"x" * 99)):
         path.write_bytes(content)
         assert read_json(path) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["/dev/zero", "..", "../out", "", "a\0b", "\ud800", "deep/file", "\x1b[2J"]
+)
+def test_a_record_that_names_a_file_elsewhere_is_damaged(tmp_path: Path, name: str) -> None:
+    record = tmp_path / "record"
+    facts = sworn({"status": "ok", "files": {name: "0" * 64}})
+    record.mkdir()
+    (record / "status.json").write_text(json.dumps(facts))
+    assert damage(record) == f"status.json names {name!r}, which is no file of a record"
+
+
+@pytest.mark.timeout(20)  # to read either to its end takes for ever
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    write_json(tmp_path / "metrics.json", {"score": 1.0})
+    finish(tmp_path, "ok")
+    (tmp_path / "metrics.json").unlink()
+    os.mkfifo(tmp_path / "metrics.json")
+    assert damage(tmp_path) == "metrics.json cannot be read (not a file)"
+    (tmp_path / "status.json").unlink()
+    (tmp_path / "status.json").symlink_to("/dev/zero")
+    assert read_json(tmp_path / "status.json") is None
+    assert damage(tmp_path) == "status.json cannot be read"
+
+
+def test_a_record_with_nan_is_damaged(tmp_path: Path) -> None:
+    facts = sworn({"status": "ok", "files": {}}) | {"seconds": math.nan}
+    (tmp_path / "status.json").write_text(json.dumps(facts))
+    assert damage(tmp_path) == "status.json is not what was written"
+
+
+def test_names_of_others_do_not_command_the_terminal(harness: Harness, tmp_path: Path) -> None:
+    """Folders are called what their sender likes."""
+    record = Store(tmp_path / "results", "mine").run("a\x1b[2Jb")
+    write_json(record / "metrics.json", {"score": 1.0})
+    write_json(record / "measurements" / "h\x1b]0;x\x07-1" / "timing.json", {"latency": 1.0})
+    write_json(record / "measurements" / "h-2" / "status.json", {"status": "oom"})
+    finish(record, "ok")
+    (record / "metrics.json").write_text("{}")
+    shown, verified = harness("show", "a"), harness("verify")
+    assert (shown.status, verified.status) == (0, 1), shown.err + verified.err
+    assert "\x1b" not in shown.out + verified.out and "\x07" not in shown.out
+    assert "a\\x1b[2Jb" in shown.out and "a\\x1b[2Jb" in verified.out
+    assert "measurement h-2" in shown.out and "oom" in shown.out
 
 
 def test_a_source_that_is_no_path_is_named(tmp_path: Path) -> None:

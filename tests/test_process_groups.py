@@ -7,13 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from harness.process_groups import program
+from harness.process_groups import Group, program
 from tests.chaos.small import left_over, processes_of
 from tests.conftest import MAJORITY_SUITE
 
@@ -83,8 +84,42 @@ def test_a_program_does_not_outlive_its_block(tmp_path: Path) -> None:
     assert left_over(tmp_path) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no environments to be read")
+def test_what_leaves_the_group_for_a_session_of_its_own_ends_as_well(tmp_path: Path) -> None:
+    """Also where its parent is gone, be it the program itself, which crashed."""
+    environment = os.environ | {"HARNESS_CACHE": str(tmp_path)}
+    command = ["/bin/sh", "-c", "setsid sleep 600 & (setsid sleep 600 &) ; echo; kill -9 $$"]
+    with program(command, environment=environment) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        assert process.wait() == -signal.SIGKILL
+        assert processes_of(tmp_path) != []
+    assert left_over(tmp_path, seconds=1) == []
+
+
 def test_a_program_that_ends_by_itself_has_said_all(tmp_path: Path) -> None:
     command = ["/bin/sh", "-c", "pwd; echo no >&2; exit 3"]
     with program(command, errors=subprocess.PIPE, folder=tmp_path) as process:
         out, errors = process.communicate()
     assert (process.returncode, out, errors) == (3, f"{tmp_path}\n".encode(), b"no\n")
+
+
+def test_a_group_that_was_cleared_up_is_not_signalled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its number may be another's by then; two threads may want to end one group."""
+    signalled: list[tuple[int, int]] = []
+    kill = os.killpg
+
+    def watched(group: int, number: int) -> None:
+        signalled.append((group, number))
+        kill(group, number)
+
+    monkeypatch.setattr(os, "killpg", watched)
+    group = Group(["sleep", "600"], environment=os.environ, log=subprocess.DEVNULL)
+    ends = [threading.Thread(target=group.end, kwargs={"politely": False}) for _ in range(4)]
+    for end in ends:
+        end.start()
+    group.gone()
+    for end in ends:
+        end.join()
+    assert [number for _, number in signalled] == [signal.SIGKILL]

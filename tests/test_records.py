@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from harness.errors import RequestError
+from harness.execute.launches import next_measurement
 from harness.records.digests import damage
 from harness.records.files import read_json, whole_folder, whole_path, write_bytes, write_json
 from harness.records.identity import canonical, digest
@@ -54,6 +55,20 @@ def test_a_record_that_quotes_a_secret_is_whole_without_it(
     status = status_of(tmp_path)
     assert status is not None and status["reason"] == "no access with *** at https://***@host/x"
     assert status["log_tail"] == ["a line", status["reason"]]
+
+
+def test_a_secret_that_reads_like_a_number_or_like_json_leaves_a_record_readable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEPLOY_SECRET", "20240601")
+    monkeypatch.setenv("OTHER_SECRET", '"reason"')
+    finish(
+        tmp_path, "failed", "no access with 20240601", seed=20240601, by={"20240601": [20240601]}
+    )
+    assert damage(tmp_path) is None
+    facts = status_of(tmp_path) or {}
+    assert facts["reason"] == "no access with ***"
+    assert facts["seed"] == 20240601 and facts["by"] == {"***": [20240601]}
 
 
 def test_names_of_new_folders_are_on_disk_with_their_file(
@@ -144,6 +159,14 @@ def test_a_record_is_complete_only_with_its_status(tmp_path: Path) -> None:
     assert not is_done(record)
     finish(record, "ok")
     assert is_done(record) and (status_of(record) or {})["status"] == "ok"
+
+
+def test_a_copy_of_a_measurement_is_none(tmp_path: Path) -> None:
+    store = Store(tmp_path, "s")
+    for name in ("host-1", "host-1.bak", "host-copy", "host-x-1"):
+        write_json(store.run("a") / "measurements" / name / "timing.json", {})
+    assert [path.name for path in store.measurements("a", "host")] == ["host-1"]
+    assert next_measurement(store, "a", "host").name == "host-2"
 
 
 def test_a_results_folder_that_cannot_be_written_is_one_clear_message(tmp_path: Path) -> None:

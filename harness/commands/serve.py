@@ -37,7 +37,16 @@ KINDS = {
     ".png": "image/png",
 }
 #: pages carry their own, stricter policy; pictures and everything else may run nothing at all
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; script-src {}"
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; form-action 'none'; "
+    "script-src {}"
+)
+#: results may be anybody's: a page of theirs is of no origin, so that it cannot open another and
+#: read it; forms are those that a board's script answers, and links open tabs as ever
+_SANDBOX = (
+    "; sandbox allow-scripts allow-forms allow-downloads allow-popups "
+    "allow-popups-to-escape-sandbox"
+)
 _BLOCK = 1 << 20
 
 
@@ -128,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(HTTPStatus.OK)
             self.send_header("Content-Type", KINDS[suffix])
             self.send_header("Content-Length", str(size))
-            self._safety("'unsafe-inline'" if suffix == ".html" else "'none'")
+            self._safety("'unsafe-inline'" + _SANDBOX if suffix == ".html" else "'none'")
             self.end_headers()
             left = size if body else 0
             while left and (block := file.read(min(_BLOCK, left))):

@@ -37,11 +37,11 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(contents[0] if len(contents) == 1 else contents, indent=2))
         return 0
     for number, (place, content) in enumerate(zip(places, contents, strict=True)):
-        print(("\n" if number else "") + str(place))
+        print(("\n" if number else "") + printable(place))
         if not content:
             print("  not run yet")
         for name, value in content.items():
-            print(f"\n{name}")
+            print(f"\n{printable(name)}")
             _print(value, 1)
     return 0
 
@@ -108,7 +108,10 @@ def _content(record: Path) -> dict[str, Any]:
         if value is not None:
             content[name] = value
     for folder in sorted((record / "measurements").glob("*")):
-        content[f"measurement {folder.name}"] = read_json(folder / "timing.json")
+        # a launch that failed has a status instead
+        timing = read_json(folder / "timing.json") or read_json(folder / "status.json")
+        if timing is not None:
+            content[f"measurement {folder.name}"] = timing
     return content
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.commands.arguments import add_results
 from harness.errors import RequestError
+from harness.printable import printable
 from harness.records.digests import NO_DIGEST, damage
 from harness.records.files import read_json
 from harness.records.resolved import RESOLVED_FILE, resolved_damage
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(facts, indent=2))
         return 1 if damaged else 0
     for path, what in damaged:
-        print(f"damaged: {path}: {what}")
+        print(printable(f"damaged: {path}: {what}"))
     print(
         f"{len(found)} records and files checked in {args.results} and {cache}: "
         f"{len(damaged)} damaged, {unsworn} without a digest (older than digests, or cut off)"

@@ -27,10 +27,16 @@ class Claim:
 def claim(place: Place, fit_id: str, *, wait: bool = False) -> Claim | None:
     """The claim on a fit; None where another has it and we shall not wait."""
     held: list[int] = []
-    for path in (place.cache / "locks" / f"{fit_id}.lock", place.store.lock(fit_id)):
-        descriptor = acquire(path, wait=wait)
-        if descriptor is None:
-            Claim(tuple(held)).release()
-            return None
-        held.append(descriptor)
-    return Claim(tuple(held))
+    try:
+        for path in (place.cache / "locks" / f"{fit_id}.lock", place.store.lock(fit_id)):
+            descriptor = acquire(path, wait=wait)
+            if descriptor is None:
+                break
+            held.append(descriptor)
+        else:
+            return Claim(tuple(held))
+    except BaseException:  # interrupted, or the second one's disk is full
+        Claim(tuple(held)).release()
+        raise
+    Claim(tuple(held)).release()
+    return None

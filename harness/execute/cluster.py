@@ -12,7 +12,7 @@ from harness.devices import is_gpu
 from harness.errors import RequestError
 from harness.execute.base import Assignment, Outcome, Place
 from harness.execute.claims import claim
-from harness.execute.conduct import complete
+from harness.execute.conduct import complete, disk_told
 from harness.execute.report import PlainReporter, Reporter
 from harness.execute.walk import Walker, failures_of, launches_left
 from harness.plan import Machine, Run
@@ -97,7 +97,7 @@ def work_here(
     assert held is not None
     walker = Walker(place, PlainReporter(log), given or None)
     try:
-        with in_use(cache):
+        with in_use(cache), disk_told(place):
             outcome = work(walker, assignment)
     except RequestError as error:
         return {"host": machine.host_id, "request": str(error)}

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from harness.execute.environment import thread_environment
+from harness.execute.logs import StageLog
 from harness.execute.memory import group_bytes, limit_bytes, resident_bytes, system_kills
 from harness.execute.process import (
     WATCH_SECONDS,
     Bounds,
     StageFailed,
     died,
-    log_tail,
     too_large,
 )
 from harness.execute.worker import says_out_of_memory
@@ -99,10 +99,12 @@ def time_run(
     log_path: Path,
     gpu: str | None,
     bounds: Bounds,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """One fresh process that times one run into ``target``; the content of its ``timing.json``.
 
-    ``gpu`` is the index of the GPU that ``cuda`` means. Raises `StageFailed`.
+    ``gpu`` is the index of the GPU that ``cuda`` means; ``stopped`` as of `launch`. Raises
+    `StageFailed`.
     """
     spec = specification(
         runtime=runtime,
@@ -116,7 +118,7 @@ def time_run(
         remote_code=job.runs_remote_code,
     )
     order = job.fit_folder / "launch.json"
-    return launch(spec, order, target, log_path, gpu, bounds)
+    return launch(spec, order, target, log_path, gpu, bounds, stopped=stopped)
 
 
 def specification(
@@ -179,15 +181,16 @@ def launch(
     gpu: str | None = None,
     bounds: Bounds | None = None,
     interpreter: Interpreter = OURS,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Start one measuring process and wait for it, blocked; the content of its ``timing.json``.
 
     ``order``: where the specification is handed over; ``target``: the folder that gets the records.
-    Raises `StageFailed`.
+    Raises `StageFailed`; ``KeyboardInterrupt`` within `WATCH_SECONDS` of ``stopped``, for which
+    another thread's error is a reason.
     """
     bounds = bounds or usual_bounds()
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    begin = log_path.stat().st_size if log_path.exists() else 0
+    printed = StageLog(log_path)
     kills = system_kills()
     # last, so that the cold start does not hold our own preparations
     write_json(order, spec | {"started_ns": time.monotonic_ns()})
@@ -199,13 +202,15 @@ def launch(
             open(log_path, "ab") as log,
             _process(command, environment, interpreter.tree, log) as process,
         ):
-            code = _wait_within(process, bounds)
+            code = _wait_within(process, bounds, printed, stopped)
     except subprocess.TimeoutExpired:
         reason = f"timing took longer than {bounds.seconds:g} s"
-        raise StageFailed("timeout", reason, log_tail=log_tail(log_path, begin)) from None
+        raise StageFailed("timeout", reason, log_tail=printed.tail()) from None
+    finally:
+        printed.cut()
     facts = read_json(target / "timing.json")
     if code or facts is None:
-        tail = log_tail(log_path, begin)
+        tail = printed.tail()
         reason = f"timing ended with exit status {code}: {' '.join(tail[-1:])}"
         if "No space left on device" in reason:
             raise StageFailed("environment", f"{reason}; make room and run the same command again")
@@ -216,7 +221,12 @@ def launch(
     return facts
 
 
-def _wait_within(process: subprocess.Popen[Any], bounds: Bounds) -> int:
+def _wait_within(
+    process: subprocess.Popen[Any],
+    bounds: Bounds,
+    printed: StageLog,
+    stopped: Callable[[], bool],
+) -> int:
     """Its exit status; ``subprocess.TimeoutExpired``, or `StageFailed` for too much memory.
 
     Blocked, for a parent that polls disturbs, but for one look a second at counters; pages are
@@ -230,6 +240,9 @@ def _wait_within(process: subprocess.Popen[Any], bounds: Bounds) -> int:
         except subprocess.TimeoutExpired:
             if left <= WATCH_SECONDS:
                 raise
+        if stopped():
+            raise KeyboardInterrupt
+        printed.cut()
         if resident_bytes(process.pid) > bounds.memory_bytes:
             held = group_bytes(process.pid, worth_counting=bounds.memory_bytes)
             if held > bounds.memory_bytes:

@@ -22,6 +22,9 @@ from harness.execute.walk import Walker
 
 #: seconds between two looks at whether what others hold has become free
 RETRY_SECONDS = 0.5
+#: seconds that threads have to end after an error of one: a stage that is interrupted takes up to
+#: 6; one that waits until another command has measured is not waited for
+END_SECONDS = 15.0
 
 
 class LocalExecutor(Executor):
@@ -101,11 +104,13 @@ class LocalExecutor(Executor):
         threads = [threading.Thread(target=run, args=(o,), daemon=True) for o in outcomes]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(RETRY_SECONDS)
-                if self._stopped.is_set():
-                    self.close()  # the others' stages end at once; what is complete is kept
+        left = END_SECONDS
+        while left > 0 and (alive := [thread for thread in threads if thread.is_alive()]):
+            alive[0].join(RETRY_SECONDS)
+            if self._stopped.is_set():
+                for walker in self._walkers:
+                    walker.interrupt()  # the stage ends at once; what is complete is kept
+                left -= RETRY_SECONDS
         for mine in outcomes:
             outcome.add(mine)
         if errors:

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.execute.environment import worker_environment
+from harness.execute.logs import StageLog
 from harness.execute.memory import group_bytes, system_kills
 from harness.process_groups import Group
 from harness.stages.job import Job
 
-#: lines of a stage's log that go into the record of its failure
-LOG_TAIL = 20
-#: seconds between two looks at a working stage's memory
+#: seconds between two looks at a working stage's memory and log
 WATCH_SECONDS = 1.0
 
 
@@ -82,8 +81,7 @@ class WorkerProcess:
         Raises `StageFailed`. After a crash, a time-out or too much memory the worker is gone, and
         the next call starts another.
         """
-        log.parent.mkdir(parents=True, exist_ok=True)
-        begin = log.stat().st_size if log.exists() else 0
+        printed = StageLog(log)
         kills = system_kills()
         group = self._started(log)
         request = {"stage": stage, "job": job.dumps(), "log": str(log)}
@@ -91,7 +89,7 @@ class WorkerProcess:
             assert group.process.stdin is not None
             group.process.stdin.write((json.dumps(request) + "\n").encode())
             group.process.stdin.flush()
-            for event in self._events(group, stage, bounds):
+            for event in self._events(group, stage, bounds, printed):
                 if "progress" in event:
                     progress(*event["progress"])
                 elif "done" in event:
@@ -102,22 +100,30 @@ class WorkerProcess:
                         event["error"],
                         event["reason"],
                         passing=event.get("passing", False),
-                        log_tail=log_tail(log, begin),
+                        log_tail=printed.tail(),
                     )
         except BrokenPipeError:
             pass
         except StageFailed as failure:
-            failure.log_tail = failure.log_tail or log_tail(log, begin)
+            failure.log_tail = failure.log_tail or printed.tail()
             raise
+        finally:
+            printed.cut()
         code = group.gone()
         self._forget()
-        raise died("worker", stage, code, system_kills() > kills, log_tail(log, begin))
+        raise died("worker", stage, code, system_kills() > kills, printed.tail())
 
     def close(self) -> None:
         """End the worker and whatever it started."""
         if self._group is not None:
             self._group.end()
             self._forget()
+
+    def interrupt(self) -> None:
+        """End the stage at work, from another thread, in which `call` then sees its process gone;
+        its pipes are that thread's."""
+        if (group := self._group) is not None:
+            group.end()
 
     def _started(self, log: Path) -> Group:
         if self._group is not None:
@@ -155,7 +161,9 @@ class WorkerProcess:
             os.close(self._answers)
             self._answers = -1
 
-    def _events(self, group: Group, stage: str, bounds: Bounds) -> Iterator[dict[str, Any]]:
+    def _events(
+        self, group: Group, stage: str, bounds: Bounds, printed: StageLog
+    ) -> Iterator[dict[str, Any]]:
         """What the worker says, until it ends; `StageFailed` where a bound is passed."""
         deadline = time.monotonic() + bounds.seconds
         look = time.monotonic() + WATCH_SECONDS  # also while the worker tells of its progress
@@ -165,6 +173,7 @@ class WorkerProcess:
             while True:
                 if time.monotonic() >= look:
                     self._watch_memory(group, stage, bounds)
+                    printed.cut()
                     look = time.monotonic() + WATCH_SECONDS
                 line, newline, rest = buffer.partition(b"\n")
                 if newline:
@@ -254,15 +263,3 @@ def _last_word(tail: Sequence[str]) -> str:
     heads = [i for i, line in enumerate(tail) if line.startswith("Fatal Python error")]
     said = [line for line in tail[: heads[0] if heads else None] if line.strip()]
     return said[-1] if said else ""
-
-
-def log_tail(log: Path, begin: int = 0) -> list[str]:
-    """The last lines of a log since ``begin`` (a position in bytes), each of 300 characters."""
-    try:
-        with open(log, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(begin, size - 16_384))
-            lines = file.read().decode(errors="replace").strip().splitlines()
-    except OSError:
-        return []
-    return [line[:300] for line in lines[-LOG_TAIL:]]

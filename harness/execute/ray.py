@@ -14,8 +14,9 @@ import io
 import logging
 import os
 import socket
+import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,11 @@ from harness.records.store import Store
 
 #: tasks that Ray has at a time: each holds an open lock file, of which systems allow about 1,024
 IN_FLIGHT = 512
+#: seconds between two looks at whether a fit that others work on has become free
+RETRY_SECONDS = 0.5
+#: seconds that tasks have to hand over what they completed, when another one's error ends them all:
+#: a stage is interrupted, terminated, killed within 6
+END_SECONDS = 30.0
 #: completes a record, so it is written after all other files of its folder
 _LAST = "status.json"
 _BOUNDED = (
@@ -100,18 +106,22 @@ class RayExecutor(Executor):
         held: dict[Any, tuple[Assignment, int]] = {}
         try:
             while pending or held:
-                while pending and len(held) < IN_FLIGHT:
-                    assignment = pending.popleft()
-                    # the records' lock only: the cache's is that of the node which works it
-                    lock = acquire(self.place.store.lock(assignment.fit.fit_id), wait=True)
-                    assert lock is not None
-                    held[self._submit(assignment)] = assignment, lock
-                (ready,), _ = self._ray.wait(list(held), num_returns=1)
-                assignment, lock = held.pop(ready)
-                try:
-                    outcome.add(self._receive(ready, assignment))
-                finally:
-                    os.close(lock)
+                outcome.add(self._submit_free(pending, held))
+                # with no timeout where only its own tasks can bring it on
+                ready, _ = self._ray.wait(
+                    list(held), num_returns=1, timeout=RETRY_SECONDS if pending else None
+                )
+                for reference in ready:
+                    assignment, lock = held.pop(reference)
+                    try:
+                        outcome.add(self._receive(reference, assignment))
+                    finally:
+                        os.close(lock)
+                if pending and not ready and not held:
+                    time.sleep(RETRY_SECONDS)
+        except RequestError:
+            self._bring_home(held)
+            raise
         finally:
             for reference, (_, lock) in held.items():
                 self._ray.cancel(reference, force=True)
@@ -121,6 +131,46 @@ class RayExecutor(Executor):
     def close(self) -> None:
         if self._ours:
             self._ray.shutdown()
+
+    def _submit_free(
+        self, pending: deque[Assignment], held: dict[Any, tuple[Assignment, int]]
+    ) -> Outcome:
+        """Submit what nobody works on, from ``pending`` into ``held``; the outcome of what others
+        have worked off meanwhile.
+
+        No lock is waited for: it may be one of our own (two assignments can share a fit), or that
+        of a command which works for hours, while our tasks end and are to be received.
+        """
+        outcome = Outcome()
+        for _ in range(len(pending)):
+            if len(held) >= IN_FLIGHT:
+                break
+            assignment = pending.popleft()
+            # the records' lock only: the cache's is that of the node which works it
+            lock = acquire(self.place.store.lock(assignment.fit.fit_id), wait=False)
+            if lock is None:
+                pending.append(assignment)
+                continue
+            left, worked_off = left_to_work(self.place, [assignment])
+            outcome.add(worked_off)
+            if left:
+                held[self._submit(assignment)] = assignment, lock
+            else:
+                os.close(lock)
+        return outcome
+
+    def _bring_home(self, held: Collection[Any]) -> None:
+        """Records that tasks have completed, before they are ended: an error of one node is no
+        reason to lose the work of others."""
+        for reference in held:
+            self._ray.cancel(reference)  # as Ctrl-C, upon which `work_on_node` returns what it has
+        ready, _ = self._ray.wait(list(held), num_returns=len(held), timeout=END_SECONDS)
+        for reference in ready:
+            try:
+                files, _ = self._ray.get(reference)
+            except self._ray.exceptions.RayError:  # it was never begun, or lost
+                continue
+            write_records(self.place, files)
 
     def _submit(self, assignment: Assignment) -> Any:
         """The future of one assignment, with what it needs as Ray's resources."""
@@ -237,9 +287,12 @@ def work_on_node(
             write_bytes(store.folder / name, content)
         notes: list[str] = []
         work = partial(_work_shared, store_url, notes)
-        facts = work_here(assignment, store, default_cache(), retry, False, io.StringIO(), work)
-        facts["notes"] = notes
-        return ({} if "request" in facts else _files_of(store, assignment)), facts
+        try:
+            facts = work_here(assignment, store, default_cache(), retry, False, io.StringIO(), work)
+        except KeyboardInterrupt:  # `ray.cancel`: nobody asks for the facts any more
+            facts = {}
+        # what was complete before something went wrong goes home as well
+        return _files_of(store, assignment), facts | {"notes": notes}
 
 
 def _work_shared(

@@ -37,7 +37,7 @@ from harness.execute.cluster import (
     settled,
     work_here,
 )
-from harness.execute.process import log_tail
+from harness.execute.logs import log_tail
 from harness.execute.report import Reporter
 from harness.execute.walk import fail_next, failures_of
 from harness.records.files import read_json, write_json

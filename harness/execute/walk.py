@@ -55,6 +55,11 @@ class Walker:
         for worker in self.workers.values():
             worker.close()
 
+    def interrupt(self) -> None:
+        """End the stage at work, from another thread; ours clears up."""
+        for worker in list(self.workers.values()):
+            worker.interrupt()
+
     def work(self, assignment: Assignment) -> Outcome:
         """The whole assignment; the caller holds the fit's lock (`harness.execute.claims`)."""
         outcome = Outcome()
@@ -166,6 +171,7 @@ class Walker:
 
         def once() -> dict[str, Any]:
             with devices.measuring(device) if alone else devices.working("cpu", device):
+                self._go_on()
                 return worker.call(stage, job, self.reporter.progress, log, bounds)
 
         return self._tried(once, limits.retries, stage)
@@ -185,6 +191,11 @@ class Walker:
                 time.sleep(wait)
                 wait *= 4
         raise AssertionError("unreachable")
+
+    def _go_on(self) -> None:
+        """``KeyboardInterrupt`` where the command ends, be it by an error of another thread."""
+        if self.stopped():
+            raise KeyboardInterrupt
 
     def worker(self, framework: str, fit: Fit) -> WorkerProcess:
         threads = fit.spec["threads"]
@@ -259,8 +270,10 @@ class Walker:
 
         def once() -> dict[str, Any]:
             with self.devices.measuring(device_name(run.spec["device"], self.gpu)):
+                self._go_on()
                 return time_run(
-                    job, run.row["runtime"], assignment.timing, target, log, self.gpu, bounds
+                    job, run.row["runtime"], assignment.timing, target, log, self.gpu, bounds,
+                    self.stopped,
                 )  # fmt: skip
 
         try:
@@ -289,8 +302,7 @@ class Walker:
         run: Run | None,
         outcome: Outcome,
     ) -> None:
-        if self.stopped():
-            raise KeyboardInterrupt  # it was we who ended the stage
+        self._go_on()  # else it was we who ended the stage
         if failure.status == "environment":
             raise RequestError(failure.reason)
         with suppress(OSError):

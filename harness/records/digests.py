@@ -11,9 +11,16 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from harness.records.files import SCHEMA_VERSION, finite, make_folder, read_json, write_json
+from harness.records.files import (
+    SCHEMA_VERSION,
+    finite,
+    make_folder,
+    open_file,
+    read_json,
+    write_json,
+)
 from harness.records.identity import canonical
-from harness.records.secrets import redacted
+from harness.records.secrets import redacted_data
 
 NO_DIGEST = "no digest"
 _MISSING = object()
@@ -36,14 +43,18 @@ def sealed(folder: Path, facts: dict[str, Any], last: str = "status.json") -> di
 
 def sworn(facts: dict[str, Any]) -> dict[str, Any]:
     """``facts`` as `write_json` writes them, with their own digest."""
-    content = _without_secrets(finite({"schema_version": SCHEMA_VERSION, **facts}))
+    # as it will be written: the digest is of what a reader finds
+    content = redacted_data(finite({"schema_version": SCHEMA_VERSION, **facts}))
     return content | {"digest": _own(content)}
 
 
 def swears_truly(facts: dict[str, Any]) -> bool:
     """False where the content is not that of the digest; True where there is none."""
     content = {key: value for key, value in facts.items() if key != "digest"}
-    return facts.get("digest", _MISSING) in (_MISSING, _own(content))
+    try:
+        return facts.get("digest", _MISSING) in (_MISSING, _own(content))
+    except (ValueError, RecursionError):  # NaN, or nested as deep as nothing we write
+        return False
 
 
 def seal(folder: Path, last: str = "digests.json", **facts: Any) -> None:
@@ -63,22 +74,20 @@ def damage(folder: Path, last: str = "status.json") -> str | None:
     if not both or not swears_truly(facts):
         return f"{last} is not what was written"
     for name, wanted in facts["files"].items():
-        path = folder / name
+        if not _is_plain(name):
+            return f"{last} names {name!r}, which is no file of a record"
         try:
-            if _sha256(path) != wanted:
+            if _sha256(folder / name) != wanted:
                 return f"{name} is not what was written (its SHA-256 differs)"
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
     return None
 
 
-def _without_secrets(value: Any) -> Any:
-    """As it will be written: the digest is of what a reader finds."""
-    if isinstance(value, dict):
-        return {key: _without_secrets(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_secrets(item) for item in value]
-    return redacted(value) if isinstance(value, str) else value
+def _is_plain(name: str) -> bool:
+    """A name directly in a folder, as every file of a record has; control characters, NUL and
+    halves of surrogate pairs are not printable."""
+    return name not in ("", ".", "..") and "/" not in name and name.isprintable()
 
 
 def _own(content: dict[str, Any]) -> str:
@@ -86,5 +95,5 @@ def _own(content: dict[str, Any]) -> str:
 
 
 def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

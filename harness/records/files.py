@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import math
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from harness.errors import RequestError
-from harness.records.secrets import redacted
+from harness.records.secrets import redacted_data
 
 SCHEMA_VERSION = 1
 
@@ -95,18 +98,32 @@ def finite(value: Any) -> Any:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a record: sorted keys, two spaces, with ``schema_version``."""
-    data = finite({"schema_version": SCHEMA_VERSION, **value})
+    data = redacted_data(finite({"schema_version": SCHEMA_VERSION, **value}))
     text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (redacted(text) + "\n").encode())
+    write_bytes(path, (text + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """A record, or None where there is none (or only a damaged one: it does not exist then)."""
     try:
-        value = json.loads(path.read_bytes())
+        with open_file(path) as file:
+            value = json.loads(file.read())
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def open_file(path: Path) -> io.BufferedReader:
+    """A regular file, to be read; `OSError` for anything else.
+
+    In a folder from elsewhere a name may be a link to a device that never ends, or a pipe that
+    nobody writes to.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def refuse_newer(path: Path, record: Mapping[str, Any]) -> None:

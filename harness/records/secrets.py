@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from typing import Any
 
 #: how people name a variable that holds a secret
 _NAMES = re.compile(
@@ -37,15 +38,37 @@ def redacted(text: str, environment: Mapping[str, str] | None = None) -> str:
 
     Values are found as they are and as JSON writes them (quotes, backslashes, other letters).
     """
-    for name, value in (os.environ if environment is None else environment).items():
-        if len(value) >= _SHORTEST and is_secret(name):
-            for form in _forms(value):
-                text = text.replace(form, HIDDEN)
+    return _hide(text, _forms(os.environ if environment is None else environment))
+
+
+def redacted_data(value: Any) -> Any:
+    """Plain JSON data with its texts, keys among them, `redacted`.
+
+    Numbers and structure stay: a secret that reads like one, or like a part of the file's own
+    form, must not make a record unreadable.
+    """
+    return _hide_in(value, _forms(os.environ))
+
+
+def _hide_in(value: Any, forms: list[str]) -> Any:
+    if isinstance(value, dict):
+        return {_hide_in(key, forms): _hide_in(item, forms) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_hide_in(item, forms) for item in value]
+    return _hide(value, forms) if isinstance(value, str) else value
+
+
+def _hide(text: str, forms: list[str]) -> str:
+    for form in forms:
+        text = text.replace(form, HIDDEN)
     return _IN_URL.sub(HIDDEN, text) if "@" in text else text
 
 
-def _forms(value: str) -> set[str]:
-    return {value, *(json.dumps(value, ensure_ascii=ascii)[1:-1] for ascii in (False, True))}
+def _forms(environment: Mapping[str, str]) -> list[str]:
+    """What secrets look like, the longest first, lest a part of one hide before the whole."""
+    values = [v for name, v in environment.items() if len(v) >= _SHORTEST and is_secret(name)]
+    written = {json.dumps(v, ensure_ascii=ascii)[1:-1] for v in values for ascii in (False, True)}
+    return sorted({*values, *written}, key=len, reverse=True)
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:

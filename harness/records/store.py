@@ -17,6 +17,7 @@ a complete record, ``explain.json``, carries its own and those of the files that
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -54,10 +55,13 @@ class Store:
 
     def measurements(self, run_id: str, host_id: str) -> list[Path]:
         """Measurements of a run on a host: complete ones have ``timing.json``, failed ones
-        ``status.json``."""
+        ``status.json``. Folders of other names are people's own (a copy called ``...-1.bak``)."""
         folders = sorted((self.run(run_id) / "measurements").glob(f"{host_id}-*"))
         return [
-            f for f in folders if (f / "timing.json").is_file() or (f / "status.json").is_file()
+            f
+            for f in folders
+            if f.name.removeprefix(f"{host_id}-").isdecimal()
+            and ((f / "timing.json").is_file() or (f / "status.json").is_file())
         ]
 
     def lock(self, fit_id: str) -> Path:
@@ -65,15 +69,23 @@ class Store:
         return self.folder / ".locks" / f"{fit_id}.lock"
 
     def set_aside(self, record: Path) -> Path:
-        """Move a damaged record out of the way, for people to look at; where it lies now."""
+        """Move a damaged record out of the way, for people to look at; where it lies now.
+
+        A run's measurements stay: each is a record of its own, of some host, and what is made again
+        is the same run. Without ``status.json``, which goes first, the run itself does not exist.
+        """
         number = 1
         while True:
             folder = self.folder / "damaged" / f"{record.parent.name}-{record.name}-{number}"
             if not folder.exists():
                 break
             number += 1
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(record, folder)
+        folder.mkdir(parents=True)
+        for path in sorted(record.iterdir(), key=lambda path: path.name != "status.json"):
+            if path.name != "measurements":
+                os.replace(path, folder / path.name)
+        with suppress(OSError):  # they are there
+            record.rmdir()
         return folder
 
     def check_writable(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import signal
@@ -31,6 +32,9 @@ sabotage = sabotage_plugin:SabotageRuntime
 [harness.formats]
 sabotage = sabotage_plugin:read_sabotage
 """
+
+#: tells one model of another's, whatever cache each has
+WAITING = Path(__file__).with_name("waiting")
 
 
 def install(site: Path) -> None:
@@ -74,11 +78,23 @@ def _eat(progress: Callable[[int], None] = lambda number: None) -> None:
         time.sleep(0.05)
 
 
+def _be_noisy() -> None:
+    """Print 300 MB in some seconds, and look whether they were let lie."""
+    for _ in range(60):
+        os.write(1, b"noise noise noise noise\n" * 209_715)  # 5 MB
+        time.sleep(0.05)
+    print("the last word", flush=True)
+    if os.fstat(1).st_size > 200_000_000:
+        raise RuntimeError("nobody bounds what I print")
+
+
 class Saboteur(Backend):
     name: ClassVar[str] = "sabotage"
     kinds: ClassVar[tuple[str, ...]] = (
         "segfault", "exits", "hungry", "hangs", "nan", "no-export", "wrong-shape", "killed-once",
         "wrong-setting", "lost-file", "hungry-launch", "crashing-launch", "launch-killed-once",
+        "waits", "full-disk", "waiting-launch", "full-disk-later",
+        "noisy",
     )  # fmt: skip
     libraries: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
@@ -96,6 +112,8 @@ class Saboteur(Backend):
             _eat(lambda number: progress("fit", number, 300, ""))  # as a training, all the time
         elif kind == "hangs":
             subprocess.Popen(["sleep", "600"])
+            subprocess.Popen(["sleep", "600"], start_new_session=True)
+            subprocess.run(["/bin/sh", "-c", "setsid sleep 600 &"])  # nobody's child any more
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             while True:
@@ -108,6 +126,8 @@ class Saboteur(Backend):
             raise Unavailable("no such file: weights.bin")
         elif kind == "killed-once":
             _be_killed_once()
+        elif kind == "noisy":
+            _be_noisy()
         (request.out / "harness.json").write_text(
             json.dumps({"kind": kind, "outputs": request.info.outputs})
         )
@@ -150,6 +170,20 @@ class SabotageRuntime(Runtime):
                 ctypes.string_at(0)
             if facts["kind"] == "launch-killed-once":
                 _be_killed_once()
+            if facts["kind"] == "waiting-launch":
+                time.sleep(600)
+            if facts["kind"] == "noisy":
+                _be_noisy()
+        if facts["kind"] == "waits":  # its fit is complete, its run is not
+            WAITING.touch()
+            time.sleep(600)
+        if facts["kind"] == "waiting-launch":
+            WAITING.touch()
+        if facts["kind"].startswith("full-disk"):
+            while not WAITING.exists():
+                time.sleep(0.05)
+            time.sleep(3 if facts["kind"] == "full-disk-later" else 0)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return Constant(facts["outputs"] + (facts["kind"] == "wrong-shape"))
 
     def size_bytes(self, artifact: Path, exports: Path) -> int:

@@ -18,10 +18,10 @@ from harness.execute.base import Place
 from harness.execute.conduct import set_damaged_aside
 from harness.execute.report import PlainReporter
 from harness.plan import Options, make_plan
-from harness.records.digests import damage
+from harness.records.digests import damage, seal
 from harness.records.files import write_json
 from harness.records.locks import acquire, locked
-from harness.records.store import Store
+from harness.records.store import Store, is_done
 from harness.sources.cache import in_use, users_lock
 from harness.suite import load_suite
 from tests.chaos.small import damaged, start, truth, write_small
@@ -120,6 +120,31 @@ def test_a_measurement_cut_off_before_its_digests_is_sealed(copy: Path) -> None:
     flip(measured / "timing.json")
     tidy(copy)
     assert not measured.exists()
+
+
+def test_measurements_outlive_damage_to_their_run(copy: Path) -> None:
+    """Of another host, which cannot make them again here, and of this one."""
+    record = sorted((copy / "results" / "small" / "runs").iterdir())[0]
+    here = this_machine().host_id
+    measured = [
+        record / "measurements" / name for name in (f"{here}-1", f"{here}-2", "elsewhere-1")
+    ]
+    for folder in measured:
+        write_json(folder / "timing.json", {"timing_version": 0})
+        seal(folder)
+    flip(record / "predictions.parquet")
+    flip(measured[1] / "timing.json")
+    before = [(folder / "timing.json").read_bytes() for folder in measured]
+    tidy(copy)
+    assert [folder.exists() for folder in measured] == [True, False, True]
+    assert not is_done(record)
+    answer = run(copy)
+    assert answer.status == 0 and "1 runs made, 3 were there already" in answer.out, answer.err
+    assert damaged_now(copy) == []
+    for folder, content in zip(measured, before, strict=True):
+        assert not folder.exists() or (folder / "timing.json").read_bytes() == content
+    aside = sorted(path.name for path in (copy / "results" / "small" / "damaged").iterdir())
+    assert aside == [f"measurements-{here}-2-1", f"runs-{record.name}-1"]
 
 
 def tidy(folder: Path) -> None:

@@ -12,10 +12,13 @@ import pytest
 
 from tests.chaos.small import damaged, kill_after, left_over, start, truth, write_small
 
+COMPLETING = ("status.json", "timing.json")
+
 
 def survive(folder: Path, kills: int, seed: int, launches: int) -> int:
     """Kill `harness run` so often, at instants drawn over the length of a whole run; every time
-    that it completes it is compared with one that nobody disturbed, and begun anew.
+    that it completes it is compared with one that nobody disturbed, and begun anew. What is
+    complete at a kill stays as it is, to the byte: made twice, it would tell other times.
 
     Returns how often it completed.
     """
@@ -31,7 +34,8 @@ def survive(folder: Path, kills: int, seed: int, launches: int) -> int:
 
     cache, results = folder / "cache", folder / "results"
     environment = os.environ | {"HARNESS_CACHE": str(cache)}
-    done = completed = 0
+    done = completed = witnessed = 0
+    kept: dict[Path, bytes] = {}
     whole = False  # the last start ran to its end, so that every kill has been judged
     while done < kills or not whole:
         whole = False
@@ -40,16 +44,31 @@ def survive(folder: Path, kills: int, seed: int, launches: int) -> int:
         if kill_after(process, wait):
             done += 1
             assert left_over(cache) == []
+            found = complete_records(results)
+            assert kept.items() <= found.items(), f"after {done} kills"
+            kept, witnessed = found, witnessed + len(found)
             continue
         assert process.returncode == 0, f"after {done} kills"
         assert damaged(results) == []
         assert not (results / "small" / "damaged").exists()
         assert truth(results) == expected, f"after {done} kills"
+        assert kept.items() <= complete_records(results).items(), f"after {done} kills"
         completed, whole = completed + 1, True
-        print(f"{done} kills, {completed} complete runs, each as the undisturbed one", flush=True)
+        print(
+            f"{done} kills, which met {witnessed} complete records, none of them made again; "
+            f"{completed} complete runs, each as the undisturbed one",
+            flush=True,
+        )
+        kept = {}
         shutil.rmtree(results)
         shutil.rmtree(cache)
     return completed
+
+
+def complete_records(results: Path) -> dict[Path, bytes]:
+    """The file that completes each fit, run and measurement; a scored run's timings follow it."""
+    found = (results / "small").rglob("*.json")
+    return {path: path.read_bytes() for path in found if path.name in COMPLETING}
 
 
 def test_five_kills_change_nothing(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.execute.launches import Interpreter, launch
+from harness.execute.logs import KEPT_BYTES, MAX_BYTES, StageLog
 from harness.process_groups import Group
 from harness.records.digests import damage
 from harness.records.files import read_json
@@ -20,6 +22,8 @@ from tests.conftest import Answer, call_harness
 BAD = ("segfault", "exits", "hungry", "hangs", "nan", "no-export", "wrong-shape")
 #: longer than a good stage takes, the start of its worker included, on a busy machine
 LIMITS = "limits: {fit_seconds: 15, memory_gb: 0.8}"
+
+QUICK = "launches: 1, min_samples: 8, max_samples: 8, max_seconds: 1, batch_sizes: [4]"
 
 
 def suite(models: tuple[str, ...]) -> str:
@@ -194,11 +198,71 @@ def test_what_the_system_killed_is_tried_again_and_counted(tmp_path: Path) -> No
 
 
 def test_a_launch_that_the_system_killed_is_tried_again_and_counted(tmp_path: Path) -> None:
-    quick = "launches: 1, min_samples: 8, max_samples: 8, max_seconds: 1, batch_sizes: [4]"
-    text = suite(("launch-killed-once",)).replace("launches: 0", f"{quick}, sweep_seconds: 0.05")
+    text = suite(("launch-killed-once",)).replace("launches: 0", f"{QUICK}, sweep_seconds: 0.05")
     answer = run(tmp_path, text, "--only", "launch-killed-once")
     assert answer.status == 0, answer.err
     (measured,) = (tmp_path / "results").glob("small/runs/*/measurements/*")
     facts = read_json(measured / "digests.json") or {}
     assert facts["tries"] == 2 and "killed by the system" in facts["tried"][0]
     assert damage(measured, "digests.json") is None
+
+
+def test_what_a_stage_prints_is_bounded(tmp_path: Path) -> None:
+    """Else one that prints for ever fills the disk, which ends all."""
+    text = suite(("noisy",)).replace("launches: 0", f"{QUICK}, sweep_seconds: 0.05")
+    answer = run(tmp_path, text, "--only", "noisy")
+    assert answer.status == 0, answer.err
+    (fit_log,) = (tmp_path / "cache/logs/small").glob("*-fit.log")
+    (time_log,) = (tmp_path / "cache/logs/small").glob("*-time.log")
+    for log in (fit_log, time_log):
+        assert log.stat().st_size <= MAX_BYTES
+        text = log.read_text()
+        assert "bytes were cut out here]\n" in text and text.endswith("noise\nthe last word\n")
+    assert fit_log.read_text().startswith("a last word of noisy\nnoise noise")
+
+
+def test_a_log_is_cut_as_often_as_it_grows_and_says_by_how_much(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("of an earlier stage\n")
+    log = StageLog(path)
+    with open(path, "ab", buffering=0) as writer:
+        for number in range(3):
+            writer.write(b"first\n" if number == 0 else b"")
+            writer.write(b"x" * (MAX_BYTES + 1))
+            log.cut()
+        writer.write(b"last\n")
+    text = path.read_text()
+    total = 6 + 3 * (MAX_BYTES + 1)
+    assert text.startswith("of an earlier stage\nfirst\nxx") and text.endswith("xxlast\n")
+    assert f"\n[{total - 2 * KEPT_BYTES} bytes were cut out here]\n" in text
+    assert text.count("cut out") == 1
+
+
+@pytest.mark.all_cores  # on one, one fit runs at a time
+def test_an_error_of_one_thread_ends_the_others_before_their_launches(tmp_path: Path) -> None:
+    """A disk is full at a stage of one, while the other waits to be timed, alone, for minutes."""
+    bounds = LIMITS.replace("{", "{time_seconds: 90, ")
+    text = suite(("waiting-launch", "full-disk-later")).replace(LIMITS, bounds)
+    text = text.replace("launches: 0", "launches: 2")
+    only = ("--only", "waiting-launch", "--only", "full-disk-later")
+    answer = run(tmp_path, text, *only, "--jobs", "2")
+    assert answer.status == 2 and "No space left on device" in answer.err, answer.err
+    assert answer.seconds < 60
+    assert not list((tmp_path / "results").glob("small/runs/*/measurements/*/status.json"))
+    assert left_over(tmp_path / "cache") == []
+
+
+def test_a_launch_ends_when_its_command_does(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 600\n")
+    python.chmod(0o755)
+    spec = {"threads": 1}
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        launch(
+            spec, tmp_path / "order.json", tmp_path / "target", tmp_path / "log",
+            interpreter=Interpreter(str(python), environment={"HARNESS_CACHE": str(tmp_path)}),
+            stopped=lambda: True,
+        )  # fmt: skip
+    assert time.monotonic() - begin < 10
+    assert left_over(tmp_path) == []
