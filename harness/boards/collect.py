@@ -23,7 +23,7 @@ from harness.boards.timings import chosen, host_of, over_launches
 from harness.errors import RequestError
 from harness.records.digests import NO_DIGEST, damage
 from harness.records.files import SCHEMA_VERSION, read_json, refuse_newer
-from harness.records.store import EXPLAIN_FILE
+from harness.records.store import EXPLAIN_FILE, measurement_folders
 from harness.stats.seeds import score_interval
 
 #: Largest difference between metrics.json's score and the one that predictions.parquet yields
@@ -175,7 +175,7 @@ def _read_results(place: Path) -> dict[str, Any]:
         raise Damaged("metrics.json cannot be read")
     outcomes = read_outcomes(place / "predictions.parquet")
     _check_score(metrics, outcomes)
-    measured = sorted((place / "measurements").glob("*-*"))
+    measured = measurement_folders(place)
     for folder in measured:
         _check_digests(folder, "digests.json")
     measurements = tuple(

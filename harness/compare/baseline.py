@@ -29,6 +29,7 @@ from harness.records.files import (
     write_bytes,
     write_json,
 )
+from harness.records.store import measurement_folders
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 #: a launch's medians spread by percents; the fourth digit of a sample says nothing
@@ -165,7 +166,7 @@ def _members(place: Path, records: Any) -> dict[str, bytes]:
             if run.status == "ok":
                 relative = f"{suite}/{folder.relative_to(place)}/predictions.parquet"
                 found[relative] = _slim(folder)
-            for one in sorted((folder / "measurements").glob("*-*")):
+            for one in measurement_folders(folder):
                 for name in ("timing", "host", "pairing", "status"):
                     value = read_json(one / f"{name}.json")
                     if value is not None:

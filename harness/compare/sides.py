@@ -10,6 +10,7 @@ from typing import Any
 from harness.boards.collect import Row, collect
 from harness.errors import RequestError
 from harness.records.files import read_json, refuse_newer
+from harness.records.store import measurement_folders
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _side_row(place: Path, row: Row) -> SideRow:
     for run in row.ok:
         folder = place / "runs" / run.run_id
         specs.append(checked(folder / "spec.json") or {})
-        for one in sorted((folder / "measurements").glob("*-*"), key=_number):
+        for one in measurement_folders(folder):
             timing = checked(one / "timing.json")
             if timing is None:
                 failed += _failure(one)
@@ -133,11 +134,6 @@ def _failure(measurement: Path) -> list[str]:
     if status is None or status.get("status") == "ok":
         return []
     return [f"{status.get('status')}: {status.get('reason') or 'no reason recorded'}"]
-
-
-def _number(folder: Path) -> tuple[str, int]:
-    host, _, number = folder.name.rpartition("-")
-    return host, int(number) if number.isdigit() else 0
 
 
 def checked(path: Path) -> dict[str, Any] | None:

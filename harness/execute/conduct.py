@@ -138,7 +138,7 @@ def _unsealed(fit: Fit, place: Place) -> Iterator[Path]:
 
 def _complete_of(fit: Fit, place: Place) -> Iterator[tuple[Path, str]]:
     """The complete records of a fit, its runs and their measurements on this host, with the file
-    that completed each; looked for as they are asked for, as a run takes its measurements along."""
+    that completed each."""
     store = place.store
     yield from _completed(store.fit(fit.fit_id), "status.json")
     for run in fit.runs:

@@ -36,6 +36,13 @@ ANSWERS: frozenset[str] = frozenset({"ok", "unsupported", "skipped"})
 EXPLAIN_FILE = "explain.json"
 
 
+def measurement_folders(run: Path) -> list[Path]:
+    """The folders ``HOST-NUMBER`` of a run's measurements, by host, oldest first.
+    Those of other names are people's own (a copy called ``...-1.bak``)."""
+    named = ((f.name.rpartition("-"), f) for f in (run / "measurements").glob("*-*"))
+    return [f for _, _, f in sorted((n[0], int(n[2]), f) for n, f in named if n[2].isdecimal())]
+
+
 @dataclass(frozen=True)
 class Store:
     """The records of one suite under one results folder."""
@@ -55,12 +62,11 @@ class Store:
 
     def measurements(self, run_id: str, host_id: str) -> list[Path]:
         """Measurements of a run on a host: complete ones have ``timing.json``, failed ones
-        ``status.json``. Folders of other names are people's own (a copy called ``...-1.bak``)."""
-        folders = sorted((self.run(run_id) / "measurements").glob(f"{host_id}-*"))
+        ``status.json``."""
         return [
             f
-            for f in folders
-            if f.name.removeprefix(f"{host_id}-").isdecimal()
+            for f in measurement_folders(self.run(run_id))
+            if f.name.rpartition("-")[0] == host_id
             and ((f / "timing.json").is_file() or (f / "status.json").is_file())
         ]
 
