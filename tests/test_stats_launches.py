@@ -19,7 +19,7 @@ def test_the_median_of_six_lies_between_the_smallest_and_the_largest():
     assert relative_half_width([9, 10, 10, 10, 10, 11]) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("n", [6, 9, 16, 25, 40])
+@pytest.mark.parametrize("n", [6, 9, 16, 25, 40, 1029, 1040, 5000])
 def test_the_median_interval_is_that_of_the_sign_test(n):
     """An independent construction: the binomial's quantile function."""
     k = int(stats.binom.ppf(0.025, n, 0.5))
