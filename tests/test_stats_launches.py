@@ -10,7 +10,7 @@ from scipy import stats
 
 from harness.stats.launches import launch_interval, launch_ratio
 from harness.stats.medians import median_interval, relative_half_width
-from harness.stats.steady import changepoint, pace, settled, steady_from, trend_p
+from harness.stats.steady import FEWEST, LEVEL, changepoint, pace, settled, steady_from, trend_p
 
 
 def test_the_median_of_six_lies_between_the_smallest_and_the_largest():
@@ -71,6 +71,11 @@ def test_trend_p_is_kendalls():
         exact = stats.kendalltau(range(12), values, method="exact").pvalue
         assert trend_p(values.tolist()) == pytest.approx(exact, abs=0.01)
     assert trend_p([1.0] * 8) == 1.0
+
+
+def test_the_fewest_blocks_are_those_of_which_a_perfect_trend_is_significant():
+    assert trend_p(range(FEWEST)) < LEVEL < trend_p(range(FEWEST - 1))
+    assert trend_p(range(5)) == pytest.approx(0.0275, abs=1e-4)
 
 
 def test_a_changepoint_is_found_where_it_is():
