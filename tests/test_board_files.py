@@ -23,8 +23,9 @@ from harness.boards.columns import COLUMNS
 from harness.boards.definition import Definition, load_definition
 from harness.boards.evidence import LIMITS
 from harness.boards.explorer import MAX_ROWS, shares
-from harness.boards.flat import page_of, read_rows, write_flat
+from harness.boards.flat import best_rows, page_of, read_rows, write_flat
 from harness.boards.keys import FLAGS, KEYS, LISTS, NUMBERS, TEXTS
+from harness.boards.page import Page
 from harness.boards.predictions import slices
 from harness.boards.pull_request import render_pull_request
 from harness.boards.render_csv import render_csv
@@ -53,6 +54,10 @@ def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     shutil.copytree(REFERENCE / request.param, folder)
     render(folder)
     return folder
+
+
+def flat_page(table: pa.Table, title: str) -> Page:
+    return page_of(best_rows(table, Definition()), Definition(), title, len(table))
 
 
 def csv_of(table: pa.Table) -> list[dict[str, str]]:
@@ -236,7 +241,7 @@ def test_the_page_says_what_it_leaves_out(results: Path, monkeypatch: pytest.Mon
     board = build(results)
     page = render_html(board.page, Definition(), board.evidence)
     assert f"Evidence of {board.evidence.left_out} rows is not in this page" in page
-    flat = page_of(flat_rows(2400, tasks=1), Definition(), "many")
+    flat = flat_page(flat_rows(2400, tasks=1), "many")
     plain = render_html(flat, Definition(), plain=True)
     assert "(the first 40 of 600 fits)" in plain
     assert "Score against latency is not drawn for more than 120 rows" in plain
@@ -267,7 +272,7 @@ def test_json_cannot_end_its_script() -> None:
 def test_a_page_keeps_the_best_of_every_task_and_says_how_many_there_are() -> None:
     assert shares([3, 100, 100], 23) == [3, 10, 10]
     table = flat_rows(40_000)
-    page = page_of(table, Definition(), "many")
+    page = flat_page(table, "many")
     facts = page.explorer.facts
     assert len(facts) == MAX_ROWS and page.explorer.total == 40_000
     assert {row["task"] for row in facts} == {f"task-{i}" for i in range(4)}
@@ -332,7 +337,7 @@ def test_a_column_of_another_sort_is_named(
 
 def test_texts_of_a_csv_stay_texts_where_they_look_like_numbers(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("row_id,task,model,score,runs\n0012,7,8,0.5,0013\n")
-    facts = page_of(read_rows(tmp_path / "rows.csv"), Definition(), "digits").explorer.facts
+    facts = flat_page(read_rows(tmp_path / "rows.csv"), "digits").explorer.facts
     assert (facts[0]["row_id"], facts[0]["task"]) == ("0012", "7")
 
 

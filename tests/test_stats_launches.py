@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.stats.launches import launch_interval, launch_ratio
+from harness.stats.launches import launch_interval
 from harness.stats.medians import median_interval, relative_half_width
 from harness.stats.steady import FEWEST, LEVEL, changepoint, pace, settled, steady_from, trend_p
 
@@ -50,19 +50,6 @@ def test_one_launch_has_no_interval_and_none_has_no_figure():
     assert (found.centre, found.low, found.high) == (pytest.approx(7.0), None, None)
     assert launch_interval([]) is None
     assert launch_interval([1.0, 0.0]) is None
-
-
-def test_a_ratio_over_launches_is_welchs():
-    base, head = [10.0, 10.4, 9.8, 10.1], [12.0, 12.9, 11.5]
-    found = launch_ratio(base, head)
-    expected = stats.ttest_ind(np.log(head), np.log(base), equal_var=False)
-    assert found.p_value == pytest.approx(expected.pvalue)
-    interval = expected.confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx(
-        (math.exp(interval.low), math.exp(interval.high))
-    )
-    assert launch_ratio([1.0], [1.0, 2.0]) is None
-    assert launch_ratio([2.0, 2.0], [2.0, 2.0]).p_value == 1.0
 
 
 def test_trend_p_is_kendalls():
