@@ -2,19 +2,25 @@
 
 Our own tasks, backends, runtimes, sources and formats come through the same door (see
 ``[project.entry-points]`` in pyproject.toml), so a plug-in package adds one without touching
-this repository. Nothing is imported until it is asked for by name.
+this repository. Nothing is imported until it is asked for by name. In a checkout that is not
+installed, pyproject.toml itself is read.
 """
 
 from __future__ import annotations
 
 import difflib
+import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from harness.errors import RequestError
+
+DISTRIBUTION = "pretrained-harness"
+CHECKOUT = Path(__file__).parents[1]
 
 
 class Registry:
@@ -36,7 +42,10 @@ class Registry:
             self._points = {
                 name: EntryPoint(name, value, self.group) for name, value in self._built_in.items()
             }
-            self._points |= {point.name: point for point in entry_points(group=self.group)}
+            installed = {point.name: point for point in entry_points(group=self.group)}
+            if not any(point.value.startswith("harness.") for point in installed.values()):
+                self._points |= _declared(self.group)
+            self._points |= installed
         return self._points
 
     def names(self) -> list[str]:
@@ -53,6 +62,18 @@ class Registry:
                 f"{prefix}unknown {self.noun} {name!r}; {hint}known: {', '.join(self.names())}"
             )
         return _load(point)
+
+
+def _declared(group: str) -> dict[str, EntryPoint]:
+    """Our own of a group as the checkout's pyproject.toml has them; {} outside of a checkout."""
+    try:
+        project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    except (OSError, KeyError, tomllib.TOMLDecodeError):
+        return {}
+    if project.get("name") != DISTRIBUTION:  # a stray file beside an installed package
+        return {}
+    points = project.get("entry-points", {}).get(group, {})
+    return {name: EntryPoint(name, value, group) for name, value in points.items()}
 
 
 @cache

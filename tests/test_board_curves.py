@@ -12,7 +12,7 @@ from rich.console import Console
 from harness.boards import charts, page, pictures
 from harness.boards.board import Board, build, render
 from harness.boards.definition import Definition
-from harness.boards.flat import page_of, read_rows
+from harness.boards.flat import best_rows, page_of, read_rows
 from harness.boards.render_html import render_html
 from harness.boards.render_markdown import render_markdown
 from harness.boards.terminal import print_board
@@ -107,7 +107,8 @@ def test_a_size_without_a_score_is_not_drawn_and_one_size_is_no_curve(board: Boa
 
 def test_flat_rows_of_several_sizes_render_without_their_records(folder: Path) -> None:
     render(folder)
-    shown = page_of(read_rows(folder / "leaderboard.parquet"), Definition(), "curves")
+    table = read_rows(folder / "leaderboard.parquet")
+    shown = page_of(best_rows(table, Definition()), Definition(), "curves", len(table))
     table = shown.sections[0].curve_table
     assert table is not None
     assert table.rows[0][-1].text == "no curve: a size has no outcomes"

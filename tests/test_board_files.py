@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ import pytest
 from harness.boards import charts, pictures
 from harness.boards.assets import json_script
 from harness.boards.board import build, render
+from harness.boards.columns import COLUMNS
 from harness.boards.definition import Definition, load_definition
 from harness.boards.evidence import LIMITS
 from harness.boards.explorer import MAX_ROWS, shares
-from harness.boards.flat import page_of, read_rows, write_flat
-from harness.boards.keys import KEYS
+from harness.boards.flat import best_rows, page_of, read_rows, write_flat
+from harness.boards.keys import FLAGS, KEYS, LISTS, NUMBERS, TEXTS
+from harness.boards.page import Page
 from harness.boards.predictions import slices
 from harness.boards.pull_request import render_pull_request
 from harness.boards.render_csv import render_csv
@@ -33,12 +36,28 @@ from tests.conftest import Harness
 from tests.flat_rows import flat_rows
 from tests.records import write_results
 
+REFERENCE = Path(__file__).parents[1] / "results" / "reference"
+SUITES = sorted(path.parent.name for path in REFERENCE.glob("*/plan.json"))
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_results(tmp_path_factory.mktemp("files"), size=120)
     render(folder)
     return folder
+
+
+@pytest.fixture(scope="module", params=SUITES)
+def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Boards of records that real runs made, with every verdict and reason that those have."""
+    folder = tmp_path_factory.mktemp("reference") / request.param
+    shutil.copytree(REFERENCE / request.param, folder)
+    render(folder)
+    return folder
+
+
+def flat_page(table: pa.Table, title: str) -> Page:
+    return page_of(best_rows(table, Definition()), Definition(), title, len(table))
 
 
 def csv_of(table: pa.Table) -> list[dict[str, str]]:
@@ -90,6 +109,10 @@ def test_the_speed_definition_puts_the_fastest_first_and_leaves_failures_out(
         ("filters:\n  max_sise_mb: 3\n", r"x\.yaml:2: filters: unknown key 'max_sise_mb'"),
         ("filters: {max_size_mb: big}\n", r"x\.yaml:1: filters: 'max_size_mb' needs a number"),
         ("filters: {max_model: 5}\n", r"x\.yaml:1: filters: 'max_model': model holds no numbers"),
+        (
+            "filters: {max_throughput_verdict: 5}\n",
+            "'max_throughput_verdict': throughput_verdict holds no numbers",
+        ),
         ("filters: {min_runs: 1}\n", r"x\.yaml:1: filters: 'min_runs': runs holds no numbers"),
         ("controls: [pareto]\n", r"x\.yaml:1: controls: 'pareto' holds lists"),
         (
@@ -218,7 +241,7 @@ def test_the_page_says_what_it_leaves_out(results: Path, monkeypatch: pytest.Mon
     board = build(results)
     page = render_html(board.page, Definition(), board.evidence)
     assert f"Evidence of {board.evidence.left_out} rows is not in this page" in page
-    flat = page_of(flat_rows(2400, tasks=1), Definition(), "many")
+    flat = flat_page(flat_rows(2400, tasks=1), "many")
     plain = render_html(flat, Definition(), plain=True)
     assert "(the first 40 of 600 fits)" in plain
     assert "Score against latency is not drawn for more than 120 rows" in plain
@@ -249,7 +272,7 @@ def test_json_cannot_end_its_script() -> None:
 def test_a_page_keeps_the_best_of_every_task_and_says_how_many_there_are() -> None:
     assert shares([3, 100, 100], 23) == [3, 10, 10]
     table = flat_rows(40_000)
-    page = page_of(table, Definition(), "many")
+    page = flat_page(table, "many")
     facts = page.explorer.facts
     assert len(facts) == MAX_ROWS and page.explorer.total == 40_000
     assert {row["task"] for row in facts} == {f"task-{i}" for i in range(4)}
@@ -266,6 +289,28 @@ def test_flat_rows_read_back_from_every_format(results: Path, tmp_path: Path) ->
     (tmp_path / "no.csv").write_text("a,b\n1,2\n")
     with pytest.raises(RequestError, match="row_id, task, model, score missing"):
         read_rows(tmp_path / "no.csv")
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "json"])
+def test_the_rows_of_real_records_read_back_from_every_format(reference: Path, suffix: str) -> None:
+    rows = json.loads((reference / "leaderboard.json").read_text())
+    found = read_rows(reference / f"leaderboard.{suffix}").to_pylist()
+    assert len(found) == len(rows) > 0
+    for row, back in zip(rows, found, strict=True):
+        for key in KEYS:
+            joined = " ".join(row[key]) if suffix == "csv" and key in LISTS else row[key]
+            # a CSV cannot tell an empty text from none
+            assert back[key] == joined or {back[key], joined} <= {None, ""}, key
+
+
+def test_every_key_of_a_real_row_holds_what_is_declared_and_can_be_shown(reference: Path) -> None:
+    kinds = [(LISTS, {list}), (FLAGS, {bool}), (TEXTS, {str}), (NUMBERS, {int, float})]
+    for row in json.loads((reference / "leaderboard.json").read_text()):
+        assert tuple(row) == KEYS
+        for keys, kind in kinds:
+            held = {key: row[key] for key in keys if row[key] is not None}
+            assert {key: value for key, value in held.items() if type(value) not in kind} == {}
+        assert all(COLUMNS[key].cell(row, {}).text for key in KEYS)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +337,7 @@ def test_a_column_of_another_sort_is_named(
 
 def test_texts_of_a_csv_stay_texts_where_they_look_like_numbers(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("row_id,task,model,score,runs\n0012,7,8,0.5,0013\n")
-    facts = page_of(read_rows(tmp_path / "rows.csv"), Definition(), "digits").explorer.facts
+    facts = flat_page(read_rows(tmp_path / "rows.csv"), "digits").explorer.facts
     assert (facts[0]["row_id"], facts[0]["task"]) == ("0012", "7")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,9 +17,18 @@ from harness.choose.ask import ask
 from harness.choose.evidence import PValue, select
 from harness.choose.form import MOST_ROWS, make_form
 from harness.choose.gather import gather
-from harness.choose.question import BOUNDS, Question, task_named, weights_from
+from harness.choose.question import (
+    BOUNDS,
+    OWN_DATA_TYPE,
+    Question,
+    task_named,
+    weights_from,
+)
 from harness.choose.reasons import figures, reasons
+from harness.cli import _parser
+from harness.commands.time import Target, _check_record
 from harness.errors import RequestError
+from harness.records.store import Store
 from tests.conftest import Harness
 from tests.curve_suite import write_curve_suite
 from tests.records import write_results
@@ -331,6 +341,27 @@ def test_a_page_of_very_many_rows_says_that_it_has_no_form() -> None:
     assert make_form(rows[1:]).data is not None
 
 
+def test_every_command_that_is_advised_is_taken_as_it_is_printed(tmp_path: Path) -> None:
+    served = {"server_rate_per_s": 30.0, "server_percentile": 0.99,
+              "server_latency_bound_ms": 100.0}  # fmt: skip
+    rows = [row("a", 0.9, energy_j_per_1000=2.0, **served), row("b", 0.8)]
+    said = said_of(rows, Question(TEXT, min_server_rate=20, max_energy_j=3), here="another")
+    seen = set()
+    for line in said.measure:
+        program, *argv = shlex.split(line, comments=True)
+        assert program == "harness"
+        args = _parser(argv).parse_args(argv)
+        if argv[0] == "time":
+            store = Store(tmp_path, "demo"), args.target
+            target = Target("b", "torch", tmp_path, tmp_path, tmp_path, "cpu", 1, 1, store)
+            _check_record(args, target)
+            assert args.target == "run-b" and "server" in args.scenario
+        elif argv[0] == "choose":
+            assert args.type == OWN_DATA_TYPE
+        seen.add((argv[0], *(word for word in argv if word.startswith("--") and argv[0] == "run")))
+    assert seen == {("time",), ("choose",), ("run",), ("run", "--seeds"), ("run", "--only")}
+
+
 # -- the request --------------------------------------------------------------------------------
 
 
@@ -409,7 +440,11 @@ def test_no_evidence_says_what_there_is(harness: Harness, tmp_path: Path) -> Non
     shutil.rmtree(tmp_path / "results" / "demo" / "runs")
     answer = harness("choose", "--task", "ner", "--suite", "demo")
     assert answer.status == 2 and "no evidence for 'token-classification'" in answer.err
-    assert "Traceback" not in answer.err
+    assert "Traceback" not in answer.err and "--data" not in answer.err
+    for task in ("text-classification", "topics"):  # the type, and a data set of it
+        answer = harness("choose", "--task", task, "--suite", "demo")
+        assert answer.status == 2
+        assert "--data mine.csv --type text-classification" in answer.err
 
 
 def test_broken_and_foreign_folders_are_named_skipped_and_counted(

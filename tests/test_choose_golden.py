@@ -18,7 +18,7 @@ from harness.choose.answer import decide, decisions
 from harness.choose.evidence import PValue, select
 from harness.choose.form import make_form
 from harness.choose.gather import gather
-from harness.choose.question import Question
+from harness.choose.question import BOUNDS, Question
 from tests.chromium import evaluate
 from tests.curve_suite import write_curve_suite
 from tests.records import write_results
@@ -61,6 +61,13 @@ GOLDEN: list[tuple[str, str, Question]] = [
     ("readable, whatever was tested", "explained", Question(TEXT)),
     ("the board's best is out of bounds", "reference", Question(TEXT, max_fit_seconds=30)),
     ("parameters", "reference", Question(IMAGE, max_params=6e6)),
+    ("energy", "all measured", Question(NER, max_energy_j=60)),
+    ("throughput of the slowest data set", "all measured", Question(
+        IMAGE, min_throughput=40, weights={"score": 1.0, "throughput": 2.0})),
+    ("server rate", "all measured", Question(TEXT, min_server_rate=25)),
+    ("all costs at once", "all measured", Question(
+        TEXT, max_energy_j=90, min_throughput=20, min_server_rate=10, max_cold_start_s=20,
+        weights={"score": 1.0, "energy": 1.0, "server_rate": 1.0, "cold_start": 1.0})),
     ("cold start was never measured", "simulated", Question(TEXT, max_cold_start_s=2)),
     ("little data", "curves", Question("spam", examples=120)),
     ("much data", "curves", Question(TEXT, examples=1600)),
@@ -75,6 +82,16 @@ class Recorded:
     rows: list[dict[str, Any]]
     pairs: list[dict[str, Any]]
     p_value: PValue
+
+
+def fully_measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Real rows with invented energies and Server rates: of every third and fourth one none."""
+    return [
+        row | {"energy_j_per_1000": 7.0 * (number % 17 + 1) if number % 3 else None,
+               "server_rate_per_s": 5.0 * (number % 13 + 1) if number % 4 else None,
+               "server_percentile": 0.99, "server_latency_bound_ms": 100.0}
+        for number, row in enumerate(rows)
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +125,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recorded]:
             for number, row in enumerate(real.rows)
         ],
     }  # fmt: skip
+    changed["all measured"] = fully_measured(real.rows)
     changed["own runtimes"] = [
         row for row in changed["explained"] if row["runtime"] == row["framework"]
     ]
@@ -183,19 +201,26 @@ def by_pandas(found: Recorded, q: Question) -> dict[str, Any]:
                "memory": "peak_memory_mb", "fit_time": "fit_seconds",
                "energy": "energy_j_per_1000", "params": "params",
                "cold_start": "first_answer_seconds"}  # fmt: skip
+    rates = {"throughput": "throughput_per_s", "server_rate": "server_rate_per_s"}
+    df = df.reindex(columns=df.columns.union(list(rates.values())))  # older boards lack one
     group = df.groupby("key")
     g = pd.DataFrame({n: group[c].agg(lambda s: s.astype(float).max(skipna=False))
                       for n, c in columns.items()})  # fmt: skip
+    for name, column in rates.items():
+        g[name] = group[column].agg(lambda s: s.astype(float).min(skipna=False))
     g["score"] = group.score.mean()
     for name in ("device", "recipe", "framework", "runtime", "dtype"):
         g[name] = group[name].first()
     g["fit"] = group.model.first() + "/" + group.recipe.first()
     bounds = {"latency": q.max_latency_ms, "size": q.max_size_mb, "memory": q.max_memory_mb,
               "fit_time": q.max_fit_seconds, "params": q.max_params,
-              "cold_start": q.max_cold_start_s}  # fmt: skip
+              "cold_start": q.max_cold_start_s, "energy": q.max_energy_j}  # fmt: skip
+    least = {"throughput": q.min_throughput, "server_rate": q.min_server_rate}
     good = (g.device == (q.device or g.device)) & (g.score >= (q.min_score or 0))
     for name, bound in bounds.items():
         good &= (g[name] <= bound) if bound else True
+    for name, bound in least.items():
+        good &= (g[name] >= bound) if bound else True
     a = g[good].copy()
     if a.empty:
         return {"recommended": None, "runner_up": None, "admissible": [], "aopc": None,
@@ -205,7 +230,7 @@ def by_pandas(found: Recorded, q: Question) -> dict[str, Any]:
     a = a.sort_values(["rounded", *costs], ascending=[False, *[True] * len(costs)])
     tied = tied_by_pandas(a, df.pivot(index="key", columns="task", values="row_id"), found)
     for name, weight in q.weights.items():
-        v = a[name] if name == "score" else -np.log(a[name])
+        v = a[name] if name == "score" else np.log(a[name]) * (1 if name in rates else -1)
         span = v.max() - v.min()
         u = (v - v.min()) / span if span > 0 else v * 0 + 1
         a.utility += weight * (u.where(~tied, 1.0) if name == "score" else u.fillna(0))
@@ -278,7 +303,7 @@ def test_page_and_command_agree_on_random_questions(
     """200 questions with bounds drawn from the values on record, over two suites of one task."""
     draw = np.random.default_rng(5)
     found = recorded["reference"]
-    base = found.rows
+    base = fully_measured(found.rows)
     smaller = [
         r
         | {
@@ -296,16 +321,18 @@ def test_page_and_command_agree_on_random_questions(
 
         def value(column: str) -> float | None:
             known = [r[column] for r in records if r[column] is not None]
-            return float(draw.choice(known)) if draw.random() < 0.4 else None
+            return float(draw.choice(known)) if draw.random() < 0.2 else None
 
         weights = {n: float(draw.integers(1, 4)) for n in ("score", "latency", "size", "memory")
                    if draw.random() < 0.5}  # fmt: skip
+        # every bound that there is, each in a fifth of the questions
+        bounds = {name: value(bound.criterion.column.format(percentile="p90"))
+                  for name, bound in BOUNDS.items()}  # fmt: skip
         question = Question(str(draw.choice([NER, TEXT, QA, IMAGE, "digits"])))
         questions.append(replace(
             question, examples=int(draw.choice([100, 400, 5000])) if draw.random() < 0.5 else None,
-            max_latency_ms=value("latency_p90_ms"), max_size_mb=value("size_mb"),
-            max_memory_mb=value("peak_memory_mb"), min_score=value("score"),
             percentile=str(draw.choice(["", "p50", "p90"])), weights=weights or {"score": 1.0},
+            **bounds,
         ))  # fmt: skip
     asked = json.dumps([question.as_json() for question in questions])
     told = json.dumps(make_form(records, found.pairs).data)
@@ -314,3 +341,5 @@ def test_page_and_command_agree_on_random_questions(
     ours = [answered(replace(found, rows=records), question) for question in questions]
     assert answers == ours
     assert 40 < sum(a["recommended"] is not None for a in ours) < 200
+    broken = {bound for a in ours for e in a["excluded"] for bound in e["broken"]}
+    assert broken == set(BOUNDS)

@@ -19,6 +19,7 @@ from harness.compare.power import (
     quality_rates,
     side_rates,
 )
+from harness.compare.quality import difference
 from harness.compare.rule import Change, decide, units_to_decide
 from harness.compare.sides import read_side
 from harness.compare.speed import DEFAULT_LAUNCHES
@@ -158,6 +159,19 @@ def test_three_points_on_2000_examples_are_seen_and_equal_things_are_not(
     assert equal.regression <= 0.02  # 3 of 150: a true 1% passes in 94 of 100 draws
     loss = quality_rates(outcomes(seeds), "loss", 0.03, 0.01, 60, **how)  # type: ignore[arg-type]
     assert loss.regression >= 0.9
+
+
+@pytest.mark.parametrize(("examples", "p"), [(5, 0.0625), (6, 0.03125)])
+def test_a_few_examples_that_all_got_worse_are_as_sure_as_an_exact_test(
+    examples: int, p: float
+) -> None:
+    """The same weights, all answers right and then all wrong: no variance, and no certainty."""
+    ids, clusters = pa.array([str(n) for n in range(examples)]), np.arange(examples)
+    right = np.ones((2, examples))
+    before, after = (Outcomes(ids, clusters, num, right) for num in (right, 0 * right))
+    change, _ = difference(before, after, same_fits=True, drawn=False)
+    assert change.p_value == p
+    assert (change.low > 0) == (p < 0.05)
 
 
 def test_one_retrained_seed_is_no_evidence_of_a_small_loss() -> None:

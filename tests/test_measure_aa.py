@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 
 from harness.data.arrays import save_encoded
-from harness.execute.launches import COMPARED_LAUNCHES, abba, interleaved, launch, specification
+from harness.execute.launches import COMPARED_LAUNCHES, few_launches, launch, specification
 from harness.measure.host_watch import DISTURBED_SHARE
 from harness.stats.launches import LaunchInterval, launch_interval
 from harness.suite import Timing
 from tests import tiny_models
+from tests.interleaved import interleaved
 from tests.test_measure_launch import majority
 
 pytestmark = pytest.mark.alone
@@ -82,33 +83,29 @@ def interval(thing: Thing, timings: Timings) -> LaunchInterval:
     return found
 
 
+def width_of(found: LaunchInterval) -> float:
+    assert found.low is not None and found.high is not None
+    return (found.high - found.low) / found.centre
+
+
 def overlap(a: LaunchInterval, b: LaunchInterval) -> bool:
     assert a.low is not None and a.high is not None and b.low is not None and b.high is not None
     return a.low <= b.high and b.low <= a.high
 
 
-def test_arms_take_turns_and_each_goes_first_as_often():
-    assert abba(4) == "ABBAABBA"
-    assert abba(3).count("A") == abba(3).count("B") == 3
-    a, b = interleaved(lambda: "a", lambda: "b", 6)
-    assert (a, b) == (["a"] * 6, ["b"] * 6)
-
-
-def test_fewer_than_six_launches_an_arm_are_no_comparison():
-    with pytest.raises(ValueError, match="5 launches an arm are fewer than 6"):
-        interleaved(lambda: "a", lambda: "b", 5)
+def test_fewer_than_six_launches_an_arm_are_said_to_be_few():
+    assert few_launches(6) is None
+    assert (few_launches(5) or "").startswith("5 launches an arm are fewer than 6")
 
 
 def test_two_arms_of_the_same_thing_overlap(tmp_path):
     """Two launches an arm, in turns: the short form."""
     thing = noop(tmp_path)
-    taken: dict[str, Timings] = {"A": [], "B": []}
-    for arm in abba(2):
-        taken[arm].append(thing.launch())
-    a, b = (interval(thing, timings) for timings in taken.values())
+    arms = interleaved(thing.launch, thing.launch, 2)
+    a, b = (interval(thing, timings) for timings in arms)
     assert (a.launches, b.launches) == (2, 2)
     assert overlap(a, b)
-    timings = [*taken["A"], *taken["B"]]
+    timings = [*arms[0], *arms[1]]
     assert all(t["first_answer_seconds"] > t["load_seconds"] for t in timings)
     assert all(t["asked"]["threads"] == t["observed"]["threads"] == 1 for t in timings)
 
@@ -127,7 +124,7 @@ def test_most_pairs_of_the_same_model_overlap(tmp_path, capsys):
         arms = interleaved(thing.launch, thing.launch, LAUNCHES)
         pairs.append([interval(thing, arm) for arm in arms])
         timings += [*arms[0], *arms[1]]
-    width = statistics.median(arm.relative_width or 0.0 for pair in pairs for arm in pair)
+    width = statistics.median(width_of(arm) for pair in pairs for arm in pair)
     share = sum(overlap(a, b) for a, b in pairs) / len(pairs)
     disturbed = sum(bool(t["host_watch"]["disturbed"]) for t in timings) / len(timings)
     why = Counter(reason for t in timings for reason in t["host_watch"]["why"])

@@ -106,8 +106,8 @@ def test_a_baseline_is_timed_alike(tmp_path):
     done = launch(tmp_path, runtime="sklearn")
     assert done.returncode == 0, done.stderr
     timing = json.loads((tmp_path / "out" / "timing.json").read_text())
-    observed = {key: timing["observed"][key] for key in ("device", "dtype", "threads")}
-    assert observed == {"device": "cpu", "dtype": "float32", "threads": 1}
+    observed = {k: timing["observed"][k] for k in ("device", "dtype", "threads", "batch_size")}
+    assert observed == {"device": "cpu", "dtype": "float32", "threads": 1, "batch_size": 1}
 
 
 def test_what_cannot_run_here_is_exit_status_3_with_one_line(tmp_path):

@@ -9,12 +9,15 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import EntryPoint
 from itertools import chain
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from harness import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -47,6 +50,22 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert {row["task"] for row in json.loads(done.stdout)} >= {"reuters-r8", "conll2003"}
     assert not list(empty.iterdir())
+
+
+def test_a_checkout_that_is_not_installed_knows_what_its_pyproject_declares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    theirs = EntryPoint("mine", "their_package:Runtime", "harness.runtimes")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [theirs])  # a plug-in's, not ours
+    for group in ("harness.tasks", "harness.backends", "harness.runtimes", "harness.derivations"):
+        found = registry.Registry(group, "thing")
+        assert found.names() == sorted([*declared[group], "mine"])
+        assert all(found.get(name) for name in declared[group])
+    # beside an installed package may lie anybody's
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "other"\n')
+    monkeypatch.setattr(registry, "CHECKOUT", tmp_path)
+    assert registry.Registry("harness.runtimes", "runtime").names() == ["mine"]
 
 
 def test_exactly_one_onnxruntime_an_extra() -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.stats.launches import launch_interval, launch_ratio
+from harness.stats.launches import launch_interval
 from harness.stats.medians import median_interval, relative_half_width
-from harness.stats.steady import changepoint, pace, settled, steady_from, trend_p
+from harness.stats.steady import FEWEST, LEVEL, changepoint, pace, settled, steady_from, trend_p
 
 
 def test_the_median_of_six_lies_between_the_smallest_and_the_largest():
@@ -19,7 +19,7 @@ def test_the_median_of_six_lies_between_the_smallest_and_the_largest():
     assert relative_half_width([9, 10, 10, 10, 10, 11]) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("n", [6, 9, 16, 25, 40])
+@pytest.mark.parametrize("n", [6, 9, 16, 25, 40, 1029, 1040, 5000])
 def test_the_median_interval_is_that_of_the_sign_test(n):
     """An independent construction: the binomial's quantile function."""
     k = int(stats.binom.ppf(0.025, n, 0.5))
@@ -52,25 +52,17 @@ def test_one_launch_has_no_interval_and_none_has_no_figure():
     assert launch_interval([1.0, 0.0]) is None
 
 
-def test_a_ratio_over_launches_is_welchs():
-    base, head = [10.0, 10.4, 9.8, 10.1], [12.0, 12.9, 11.5]
-    found = launch_ratio(base, head)
-    expected = stats.ttest_ind(np.log(head), np.log(base), equal_var=False)
-    assert found.p_value == pytest.approx(expected.pvalue)
-    interval = expected.confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx(
-        (math.exp(interval.low), math.exp(interval.high))
-    )
-    assert launch_ratio([1.0], [1.0, 2.0]) is None
-    assert launch_ratio([2.0, 2.0], [2.0, 2.0]).p_value == 1.0
-
-
 def test_trend_p_is_kendalls():
     rng = np.random.default_rng(3)
     for values in (rng.permutation(12) for _ in range(20)):
         exact = stats.kendalltau(range(12), values, method="exact").pvalue
         assert trend_p(values.tolist()) == pytest.approx(exact, abs=0.01)
     assert trend_p([1.0] * 8) == 1.0
+
+
+def test_the_fewest_blocks_are_those_of_which_a_perfect_trend_is_significant():
+    assert trend_p(range(FEWEST)) < LEVEL < trend_p(range(FEWEST - 1))
+    assert trend_p(range(5)) == pytest.approx(0.0275, abs=1e-4)
 
 
 def test_a_changepoint_is_found_where_it_is():

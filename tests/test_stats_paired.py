@@ -175,6 +175,59 @@ def test_a_real_difference_is_found_over_seeds() -> None:
     assert result.p_value < 0.01
 
 
+@pytest.mark.parametrize("seeds", [1, 2, 5])
+@pytest.mark.parametrize("same_fits", [False, True])
+@pytest.mark.parametrize(
+    ("examples", "p", "low"),  # 2 / 2^n, and 2 * 0.025^(1/n) - 1
+    [(2, 0.5, -0.6838), (3, 0.25, -0.4152), (5, 0.0625, -0.0437), (6, 0.03125, 0.0814)],
+)
+def test_examples_without_any_variance_are_as_sure_as_mcnemar_whatever_the_seeds(
+    examples: int, p: float, low: float, seeds: int, same_fits: bool
+) -> None:
+    right, den = np.ones((seeds, examples)), np.ones((seeds, examples))
+    sides = right, den, 0 * right, den, np.arange(examples)
+    assert paired_test(*sides, same_fits=same_fits).p_value == mcnemar_exact(examples, 0) == p
+    difference = paired_difference(*sides, same_fits=same_fits)
+    assert difference == pytest.approx((1.0, low, 1.0), abs=1e-4)
+    assert (difference.low > 0) == (p <= 0.05)
+    swapped = (sides[2], den, right, den, sides[4])
+    assert paired_difference(*swapped, same_fits=same_fits) == pytest.approx(
+        (-1.0, -1.0, -low), abs=1e-4
+    )
+
+
+def test_many_examples_without_any_variance_are_sure() -> None:
+    right, den, clusters = np.ones((2, 1000)), np.ones((2, 1000)), np.arange(1000)
+    assert paired_test(right, den, 0 * right, den, clusters).p_value < 1e-9
+    _, low, high = paired_difference(right, den, 0 * right, den, clusters)
+    # 2 * 0.025^(1/1000) - 1
+    assert (low, high) == pytest.approx((0.99264, 1.0), abs=1e-5)
+
+
+def test_a_difference_that_is_the_same_up_to_rounding_is_no_certainty() -> None:
+    """Documents of other lengths, of which A finds 90% and B 30%: influences of 1e-17."""
+    den = np.array([[10.0, 30.0, 70.0, 110.0]] * 3)
+    sides = 0.9 * den, den, 0.3 * den, den, np.arange(4)
+    assert paired_test(*sides).p_value == 0.125
+    # 0.6 less and more 2 * (1 - 0.025^(1/4)) * 0.6, no more than 1
+    assert paired_difference(*sides) == pytest.approx((0.6, -0.1228, 1.0), abs=1e-4)
+
+
+def test_the_interval_of_what_never_varied_covers_as_often_as_it_says() -> None:
+    """Each of eight examples goes to A with probability q; seeds of one fit agree about it."""
+    rng, trials = np.random.default_rng(5), 4000
+    den, clusters = np.ones((2, 8)), np.arange(8)
+    for q in (0.55, 0.7, 0.9):
+        unanimous = rng.random((trials, 8)) < q
+        unanimous = unanimous[unanimous.all(axis=1) | ~unanimous.any(axis=1)]
+        missed = 0
+        for won in unanimous:
+            a = np.tile(won.astype(float), (2, 1))
+            found = paired_difference(a, den, 1 - a, den, clusters)
+            missed += not found.low <= 2 * q - 1 <= found.high
+        assert missed / trials <= 0.05
+
+
 @pytest.mark.parametrize("p", [[0.01, 0.04, 0.03], [0.5], [0.2, 0.001, 0.2, 0.9, 0.0004]])
 def test_holm_equals_statsmodels(p: list[float]) -> None:
     assert holm(p) == pytest.approx(multipletests(p, method="holm")[1].tolist(), abs=1e-12)

@@ -102,15 +102,8 @@ def _of_text(kind: pa.ListType) -> bool:
     return any(is_a(kind.value_type) for is_a in (pa.types.is_string, pa.types.is_null))
 
 
-def page_of(table: pa.Table, definition: Definition, title: str, command: str = "") -> Page:
-    """The page of the best rows of each task, by their ``rank``, else by their score.
-
-    ``command``: what made it, for those who want to do it again.
-    """
-    return _page(_rows(table, definition), definition, title, len(table), command)
-
-
-def _rows(table: pa.Table, definition: Definition) -> list[dict[str, Any]]:
+def best_rows(table: pa.Table, definition: Definition) -> list[dict[str, Any]]:
+    """The best of each task by their ``rank``, else by their score, at most `MAX_ROWS` in all."""
     chosen = _best(table, definition)
     rows = [{**dict.fromkeys(KEYS), **row} for row in table.take(chosen).to_pylist()]
     for row in rows:
@@ -122,9 +115,11 @@ def _rows(table: pa.Table, definition: Definition) -> list[dict[str, Any]]:
     return rows
 
 
-def _page(
-    rows: list[dict[str, Any]], definition: Definition, title: str, total: int, command: str
+def page_of(
+    rows: list[dict[str, Any]], definition: Definition, title: str, total: int, command: str = ""
 ) -> Page:
+    """The page of some rows of ``total``. ``command``: what made it, for those who want to do it
+    again."""
     plan = {
         "suite": title, "title": title, "rows": [],
         "models": {row["model"]: {"licence": row["weights_licence"]} for row in rows},
@@ -149,8 +144,8 @@ def write_flat(
 
     with ThreadPoolExecutor(1) as pool:  # beside the page: pyarrow leaves the interpreter free
         writing = pool.submit(write_csv)
-        rows = _rows(table, definition)
-        shown = _page(rows, definition, title, len(table), command)
+        rows = best_rows(table, definition)
+        shown = page_of(rows, definition, title, len(table), command)
         evidence = Evidence({}, 0, recorded=False)
         html = render_html(shown, definition, evidence, make_form(rows))
         write_bytes(page, html.encode())

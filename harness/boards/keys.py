@@ -38,7 +38,7 @@ TEXTS = frozenset(
         "row_id", "suite", "model", "task", "recipe", "framework", "runtime", "device", "dtype",
         "fit_dtype", "status", "host_id", "score_name", "score_basis", "energy_basis",
         "weights_licence", "data_licence", "reason", "fit_seconds_reason", "timing_verdict",
-        "task_type", "model_kind", "model_name", "model_family",
+        "throughput_verdict", "task_type", "model_kind", "model_name", "model_family",
     }
 )  # fmt: skip
 NUMBERS = frozenset(KEYS) - LISTS - FLAGS - TEXTS

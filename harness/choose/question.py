@@ -24,6 +24,8 @@ ALIASES = {
 }  # fmt: skip
 
 PERCENTILES = ("p50", "p90", "p99")
+#: the one task type of which a single table of one's own (``--data``) can be read today
+OWN_DATA_TYPE = "text-classification"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from harness.choose.evidence import Candidate, Evidence
 from harness.choose.family import SUITED, family_of
 from harness.choose.interpretability import interpretability, readable
 from harness.choose.names import fit_names, name_of
-from harness.choose.question import BOUNDS, CRITERIA, SCORE_ALONE, Question
+from harness.choose.question import BOUNDS, CRITERIA, OWN_DATA_TYPE, SCORE_ALONE, Question
 from harness.choose.ties import p_values, verdict
 
 #: training sizes further apart than this are another point of the learning curve
@@ -322,8 +322,9 @@ def _measure(
     served = unmeasured.pop("min_server_rate", None)
     if served is not None:
         lines.append(
-            f"harness time {served.runs[0]} --scenario server --record   # and so for each "
-            "candidate without a server rate"
+            # a recorded launch holds the scenarios of the run's others, too
+            f"harness time {served.runs[0]} --scenario single-stream --scenario offline "
+            "--scenario server --record   # and so for each candidate without a server rate"
         )
     if unmeasured:
         what = ", ".join(BOUNDS[name].criterion.label for name in sorted(unmeasured))
@@ -332,9 +333,9 @@ def _measure(
         lines.append(
             f"the missing data sets of {len(evidence.partial)} candidates with partial evidence"
         )
-    if best.rows[0].get("task_type") == "text-classification" and not searched:
+    if best.rows[0].get("task_type") == OWN_DATA_TYPE and not searched:
         lines.append(
-            f"harness choose --data mine.csv --type text-classification --candidates {suite} "
+            f"harness choose --data mine.csv --type {OWN_DATA_TYPE} --candidates {suite} "
             "--time 10m   # on your own data"
         )
     return lines

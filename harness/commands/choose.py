@@ -12,7 +12,14 @@ from typing import Any
 from harness.choose.answer import decide
 from harness.choose.evidence import select
 from harness.choose.gather import Gathered, gather, reference_folder
-from harness.choose.question import BOUNDS, PERCENTILES, Question, task_named, weights_from
+from harness.choose.question import (
+    BOUNDS,
+    OWN_DATA_TYPE,
+    PERCENTILES,
+    Question,
+    task_named,
+    weights_from,
+)
 from harness.choose.reasons import reasons
 from harness.choose.wording import as_json, sentences
 from harness.commands.arguments import add_results, add_trust, positive, positive_number
@@ -168,10 +175,13 @@ def _no_evidence(question: Question, gathered: Gathered, results: Path) -> str:
     known = ", ".join(gathered.types) or "nothing yet"
     text = (
         f"no evidence for {question.task!r} in {results}: no scored run of it; there is evidence "
-        f"on {known}. Run a suite of that task first (harness run SUITE), or measure on your own "
-        f"data: harness choose --data mine.csv --type {question.task}"
+        f"on {known}. Run a suite of that task first (harness run SUITE)"
     )
     failed = [row for row in gathered.rows if question.task in (row["task_type"], row["task"])]
+    if OWN_DATA_TYPE in {question.task, *(row["task_type"] for row in failed)}:
+        text += (
+            ", or measure on your own data: harness choose --data mine.csv --type " + OWN_DATA_TYPE
+        )
     if failed:
         text += f". {len(failed)} rows of it have no score, for example: {failed[0]['reason']}"
     for path, why in gathered.skipped:

@@ -17,7 +17,14 @@ from harness.choose.evidence import select
 from harness.choose.gather import gather
 from harness.choose.halving import Fitted, duration, useful_size
 from harness.choose.own_data import Arm, OwnData, own_data
-from harness.choose.question import BOUNDS, SCORE_ALONE, Question, task_named, weights_from
+from harness.choose.question import (
+    BOUNDS,
+    OWN_DATA_TYPE,
+    SCORE_ALONE,
+    Question,
+    task_named,
+    weights_from,
+)
 from harness.choose.reasons import reasons
 from harness.choose.search import Search, board_in_time
 from harness.choose.wording import as_json, sentences
@@ -41,8 +48,6 @@ from harness.sources.cache import in_use
 from harness.stages.fetch import fetch_model
 from harness.suite import load_suite
 
-#: the one task type whose own data can be read from a single table today
-TYPE = "text-classification"
 #: examples whose features are computed for the shortlist
 SHORTLIST_EXAMPLES = 400
 #: an epoch of fine-tuning takes about twice as long as frozen features of the same texts (MiniLM on
@@ -180,12 +185,12 @@ def _probe_of(arm: Arm) -> Any:
 
 def choose_on_data(args: argparse.Namespace) -> int:
     seconds = duration(args.time)
-    if task_named(args.type or TYPE, [TYPE], []) != TYPE:
+    if task_named(args.type or OWN_DATA_TYPE, [OWN_DATA_TYPE], []) != OWN_DATA_TYPE:
         raise RequestError(
-            f"--type {args.type}: --data reads {TYPE} only; for others write a suite"
+            f"--type {args.type}: --data reads {OWN_DATA_TYPE} only; for others write a suite"
         )
     weights = weights_from(args.weights) if args.weights else SCORE_ALONE
-    own = own_data(load_suite(args.candidates), args.data, TYPE, args.text, args.label)
+    own = own_data(load_suite(args.candidates), args.data, OWN_DATA_TYPE, args.text, args.label)
     store = Store(args.results, own.loaded.suite.suite)
     store.check_writable()
     reporter = make_reporter()

@@ -21,8 +21,8 @@ from harness.boards.outcomes import Outcomes, join
 from harness.compare.rule import Change, units_to_decide
 from harness.compare.sides import SideRow
 from harness.stats.clusters import influence, influence_variance
-from harness.stats.paired import paired_difference
-from harness.stats.seeds import Component, half_width, two_sided_p
+from harness.stats.paired import components_p, paired_difference
+from harness.stats.seeds import Component, half_width
 
 #: Standard deviation of a fine-tuned model's score over seeds, where the records cannot tell.
 #: Dodge et al. (2020), arXiv:2002.06305, and Mosbach et al. (2021), arXiv:2006.04884, find 0.3
@@ -103,7 +103,7 @@ def difference(
             value + float(np.hypot(high - value, extra)),
         )
         parts.append(seeds)
-    return Change(value, low, high, two_sided_p(value, parts)), seeds
+    return Change(value, low, high, components_p(value, parts)), seeds
 
 
 def seed_part(a: Outcomes, b: Outcomes) -> Component:

@@ -7,12 +7,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 from harness.execute.environment import thread_environment
 from harness.execute.logs import StageLog
@@ -32,8 +32,6 @@ from harness.records.files import read_json, write_json
 from harness.records.store import Store
 from harness.stages.job import Job
 from harness.suite import Timing
-
-T = TypeVar("T")
 
 #: A fresh timing process that takes longer than this hangs; the limits inside are far lower.
 TIMEOUT_SECONDS = 900
@@ -249,15 +247,6 @@ def _wait_within(
                 raise too_large("timing", held, bounds)
 
 
-def abba(launches: int) -> str:
-    """The order of two arms' launches: ``ABBAABBA...``, each arm ``launches`` times.
-
-    Each arm goes first as often as the other (or once more), so that a host which gets slower, or
-    faster, at a steady pace wrongs neither.
-    """
-    return "".join("AB" if turn % 2 == 0 else "BA" for turn in range(launches))
-
-
 def few_launches(launches: int) -> str | None:
     """What to say of a comparison with so few launches an arm; None: they are enough."""
     if launches >= COMPARED_LAUNCHES:
@@ -266,19 +255,3 @@ def few_launches(launches: int) -> str | None:
         f"{launches} launches an arm are fewer than {COMPARED_LAUNCHES}: with {COMPARED_LAUNCHES}, "
         "two equal things still differ by over 1% more often than not"
     )
-
-
-def interleaved(
-    a: Callable[[], T], b: Callable[[], T], launches: int = COMPARED_LAUNCHES
-) -> tuple[list[T], list[T]]:
-    """Launch two arms in turns (`abba`); what each launch gave, arm by arm, in order.
-
-    ``a`` and ``b`` make one launch each, for example ``lambda: launch(spec, ...)``; what they
-    raise ends the comparison. ValueError with fewer than `COMPARED_LAUNCHES` an arm.
-    """
-    if few := few_launches(launches):
-        raise ValueError(few)
-    results: dict[str, list[T]] = {"A": [], "B": []}
-    for arm in abba(launches):
-        results[arm].append(a() if arm == "A" else b())
-    return results["A"], results["B"]

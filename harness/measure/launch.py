@@ -115,7 +115,6 @@ def start(runtime: Runtime, spec: dict[str, Any]) -> tuple[Predictor, Encoded, d
     from harness.data.arrays import load_encoded
     from harness.measure.cold_start import seconds_since_start
     from harness.measure.memory_watch import footprint
-    from harness.measure.observed import check_batch
 
     prepare = time.perf_counter()
     encoded = load_encoded(Path(spec["inputs"]))
@@ -129,7 +128,7 @@ def start(runtime: Runtime, spec: dict[str, Any]) -> tuple[Predictor, Encoded, d
         threads=spec["threads"],
     )
     loaded = time.perf_counter()
-    logits = predictor.predict(first)
+    predictor.predict(first)
     answered = time.perf_counter()
     since_start = seconds_since_start(spec.get("started_ns"))
     facts = {
@@ -139,7 +138,6 @@ def start(runtime: Runtime, spec: dict[str, Any]) -> tuple[Predictor, Encoded, d
         "first_call_ms": (answered - loaded) * 1e3,
         "idle": vars(idle),
     }
-    check_batch(1, len(logits))
     return predictor, encoded, facts
 
 
@@ -163,9 +161,13 @@ def asked_and_observed(
         while time.perf_counter() < end:
             predictor.predict(first)
 
-    observed = predictor.observed() | {"working_threads": check.working_threads(work)}
+    observed = predictor.observed() | {
+        "batch_size": len(predictor.predict(first)),
+        "working_threads": check.working_threads(work),
+    }
     check.check_threads(spec["threads"], observed)
     check.check_device(spec["device"], observed)
+    check.check_batch(1, observed["batch_size"])
     pools = check.thread_pools()
     asked = {
         "device": spec["device"],

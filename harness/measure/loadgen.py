@@ -3,6 +3,10 @@
 LoadGen issues queries, keeps the time and judges whether a test counts. This file is the only one
 that talks to it: a test is one call of `run_test` with a function that answers queries. Logs go to
 a scratch folder; what is kept of them is parsed from the JSON lines of the detailed log.
+
+Tests run in LoadGen's performance mode only. Its accuracy mode would ask for every answer once
+more; ours are in ``predictions.parquet`` already, which scoring writes without LoadGen, in a
+process of its own and before any timing.
 """
 
 from __future__ import annotations
@@ -15,7 +19,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 Scenario = Literal["SingleStream", "Offline", "Server"]
-Mode = Literal["PerformanceOnly", "AccuracyOnly"]
 
 #: LoadGen's words for what a test must satisfy, in the detailed log
 _CONDITIONS = {
@@ -119,7 +122,6 @@ def run_test(
     samples: int,
     *,
     scenario: Scenario,
-    mode: Mode = "PerformanceOnly",
     settings: Mapping[str, Any],
 ) -> TestResult:
     """One LoadGen test over a library of ``samples`` inputs, indices 0 to ``samples - 1``.
@@ -130,7 +132,7 @@ def run_test(
 
     asked = mlperf_loadgen.TestSettings()
     asked.scenario = getattr(mlperf_loadgen.TestScenario, scenario)
-    asked.mode = getattr(mlperf_loadgen.TestMode, mode)
+    asked.mode = mlperf_loadgen.TestMode.PerformanceOnly
     asked.min_duration_ms = 0  # its default of 10 s is for submissions
     for name, value in settings.items():
         setattr(asked, name, value)
@@ -163,12 +165,11 @@ def read_result(detail_log: Path) -> TestResult:
 
 
 def _verdict(details: Mapping[str, list[Any]]) -> Verdict:
-    """Performance tests say VALID or INVALID; accuracy tests are valid unless errors were met."""
+    """As LoadGen says; a test of which it says neither VALID nor INVALID does not count."""
     reasons = [why for key, why in _CONDITIONS.items() if details.get(key, [True])[-1] is False]
     reasons += [str(text).strip() for text in details.get("result_invalid_reason", [])]
     reasons += [str(text) for text in details.get("error_runtime", [])]
-    word = (details.get("result_validity") or [""])[-1]
-    valid = word == "VALID" if word else not reasons
+    valid = (details.get("result_validity") or [""])[-1] == "VALID"
     return Verdict(valid, "" if valid else "; ".join(r for r in reasons if r) or "no reason given")
 
 

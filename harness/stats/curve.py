@@ -79,20 +79,21 @@ def power_law(sizes: np.ndarray, scores: np.ndarray, draws: np.ndarray) -> Power
 def _fit(sizes: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """a, b, c of each line of ``scores``: (lines, m) to (lines, 3)."""
     best = np.full(len(scores), np.inf)
-    found = np.zeros((len(scores), 3))
+    found = np.zeros((3, len(scores)))
     weights = weights / weights.sum()
-    centre = scores @ weights
+    scores = np.ascontiguousarray(scores.T)  # the few sizes outside: numpy is slow at short rows
+    centre = weights @ scores
     for c in EXPONENTS:
         x = sizes**-c
         x_mean = x @ weights
         spread = weights @ np.square(x - x_mean)
-        b = np.maximum(-((scores - centre[:, None]) @ (weights * (x - x_mean))) / spread, 0.0)
+        b = np.maximum(-((weights * (x - x_mean)) @ (scores - centre)) / spread, 0.0)
         a = centre + b * x_mean
         above = a > 1.0
-        b = np.where(above, ((1 - scores) @ (weights * x)) / (weights @ np.square(x)), b)
+        b = np.where(above, ((weights * x) @ (1 - scores)) / (weights @ np.square(x)), b)
         a = np.where(above, 1.0, a)
-        error = np.square(scores - a[:, None] + b[:, None] * x) @ weights
+        error = weights @ np.square(scores - a + b * x[:, None])
         better = error < best
         best = np.where(better, error, best)
-        found[better] = np.stack([a, b, np.full(len(a), c)], axis=1)[better]
-    return found
+        found = np.where(better, [a, b, np.full(len(a), c)], found)
+    return found.T

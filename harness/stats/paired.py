@@ -9,6 +9,14 @@ than either score, and overlapping intervals say little.
   A permutation of examples alone holds the seeds fixed: it would ask whether *these* fitted
   weights differ, and answer yes for two sets of seeds of one and the same recipe.
 
+Where A and B differ by the same in every cluster and every seed, no variance was seen, and neither
+a t-type test nor a bootstrap knows any doubt, be it after two examples. Of G clusters' swaps only
+"none" and "all" are then as extreme, so that the exact test's p is 2 / 2^G, as McNemar's is;
+`components_p` does not go below it. The interval is that test's inverse: all G clusters fall to
+one side with probability s^G, so that a share s of them down to s^G = (1 - level) / 2 is not ruled
+out (Clopper and Pearson, *Biometrika* 26, 1934), and were the others swapped, the difference d
+would be (2s - 1) d. As nothing tells that they could not exceed d as well, both sides are as wide.
+
 Sources: McNemar, *Psychometrika* 12 (1947); Noreen, *Computer-Intensive Methods for Testing
 Hypotheses* (1989) and Yeh, COLING (2000), for swapping two systems' outputs; Phipson and Smyth,
 *Stat. Appl. Genet. Mol. Biol.* 9 (2010), for counting the observed outcome among the draws.
@@ -16,6 +24,7 @@ Hypotheses* (1989) and Yeh, COLING (2000), for swapping two systems' outputs; Ph
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -24,7 +33,9 @@ from scipy.special import bdtr
 from harness.stats.bootstrap import (
     LEVEL,
     RESAMPLES,
+    Interval,
     is_proportion,
+    is_share,
     mean_ratios,
     one_ratio,
     resampled_interval,
@@ -132,7 +143,7 @@ def paired_test(
     parts = difference_components(num_a, den_a, num_b, den_b, clusters, same_fits=same_fits)
     if len(parts) > 1:
         difference = mean_ratio(num_a, den_a) - mean_ratio(num_b, den_b)
-        return PairedTest(two_sided_p(difference, parts), "seeds")
+        return PairedTest(components_p(difference, parts), "seeds")
     if (
         is_proportion(num_a, den_a)
         and is_proportion(num_b, den_b)
@@ -144,6 +155,17 @@ def paired_test(
         num_a[0], den_a[0], num_b[0], den_b[0], clusters, resamples=resamples, seed=seed
     )
     return PairedTest(p, "permutation")
+
+
+def components_p(difference: float, parts: Sequence[Component]) -> float:
+    """p of a difference from its `difference_components`, the examples' first.
+
+    Without any variance it is that of the exact test of the examples (see the module).
+    """
+    p = two_sided_p(difference, parts)
+    if sum(part.variance for part in parts) <= (_ROUNDING * difference) ** 2:
+        return max(p, 2.0 ** -parts[0].freedom)  # clusters less one
+    return p
 
 
 def paired_difference(
@@ -161,7 +183,8 @@ def paired_difference(
     """Score A - score B with a paired cluster bootstrap, widened by the seeds' variance.
 
     Arguments as in `paired_test`. Equal outputs throughout give [0, 0]: on these examples
-    nothing differed. Other outputs on a single cluster give NaN limits.
+    nothing differed. Other outputs on a single cluster give NaN limits. Outputs that differ by
+    the same throughout give the interval that the module derives, within [-1, 1] for shares.
     """
     if np.array_equal(num_a, num_b) and np.array_equal(den_a, den_b):
         return Difference(0.0, 0.0, 0.0)
@@ -177,6 +200,11 @@ def paired_difference(
     if seeds is not None:
         kept = kept_share(_influences(num_a, den_a, num_b, den_b, clusters, same_fits))
         interval = widen(value, interval, len(rows), seeds, level, kept)
+    if interval.high - interval.low <= _ROUNDING * abs(value):
+        half = 2 * (1 - ((1 - level) / 2) ** (1 / len(rows))) * abs(value)
+        interval = Interval(value - half, value + half)
+        if is_share(num_a, den_a) and is_share(num_b, den_b):
+            interval = Interval(max(interval.low, -1.0), min(interval.high, 1.0))
     return Difference(value, interval.low, interval.high)
 
 

@@ -40,6 +40,7 @@ With one seed nothing is known of s^2, and the interval covers the examples only
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -118,12 +119,12 @@ def half_width(components: Sequence[Component], level: float = LEVEL) -> float:
         for other, u in zip(components[:i], quantiles[:i], strict=True):
             cross = (1 - COCHRAN_WEIGHT) * min(t, u) ** 2 + COCHRAN_WEIGHT * t * u
             square += 2 * cross * part.variance * other.variance
-    return float(np.sqrt(square / total))
+    return math.sqrt(square / total)
 
 
 def _quantile(freedom: float, level: float) -> float:
     tail = (1 + level) / 2
-    return float(ndtri(tail) if np.isinf(freedom) else stdtrit(freedom, tail))
+    return float(ndtri(tail) if math.isinf(freedom) else stdtrit(freedom, tail))
 
 
 def two_sided_p(difference: float, components: Sequence[Component]) -> float:
@@ -135,7 +136,7 @@ def two_sided_p(difference: float, components: Sequence[Component]) -> float:
         return 1.0
     smallest, largest = 1e-12, 1.0  # half_width grows without bound as p falls
     for _ in range(60):
-        middle = float(np.sqrt(smallest * largest))
+        middle = math.sqrt(smallest * largest)
         if half_width(components, 1 - middle) > abs(difference):
             smallest = middle
         else:

@@ -18,7 +18,8 @@ LEVEL = 0.02
 #: A change smaller than this is not worth a warning: equal launches of one loop differ by 3.3%
 #: (coefficient of variation of medians, 36 launches, shared machine).
 CHANGE = 0.05
-#: Below so many blocks even a perfect trend is not significant (2 / 5! > 1%).
+#: Below so many blocks even a perfect trend is not significant: `trend_p` of five is 2.7%, above
+#: `LEVEL` (its approximation errs to that side: exactly it is 2 / 5! = 1.7%).
 FEWEST = 6
 #: Share of the blocks that may be cut off as a warm-up. With more, a slope always ends in a stretch
 #: too short to show it; a series that needs more is too short to be told (as for MSER: Hoad et al.,

@@ -38,7 +38,7 @@ from harness.measure.waiting import wait
 from harness.records.files import read_json, write_json
 from harness.sources.cache import default_cache
 from harness.stages.fetch import fetch_model
-from harness.stats.launches import launch_ratio
+from harness.stats.log_ratio import welch_log_ratio
 from harness.suite import Timing, load_suite
 from harness.tasks.base import Encoded, Ragged
 
@@ -242,9 +242,11 @@ def verdicts(launches: Sequence[Launch]) -> list[tuple[bool, str]]:
         for key, bound in BOUNDS.items():
             ratio = own[key] / other[key]
             text = f"{arm} / {loop}, {key}: {ratio:.3f}, wanted within {bound:.0%}"
-            interval = launch_ratio(*(_values(launches, name, key) for name in (loop, arm)))
-            if interval is not None:
-                text += f" (95% interval of the launches {interval.low:.3f}..{interval.high:.3f})"
+            sides = [np.array(_values(launches, name, key)) for name in (loop, arm)]
+            if min(map(len, sides)) > 1:
+                interval = welch_log_ratio(*sides)
+                low, high = np.exp([interval.low, interval.high])
+                text += f" (95% interval of the launches {low:.3f}..{high:.3f})"
             found.append((abs(ratio - 1) <= bound, text))
     own, other = medians(launches, "ours"), medians(launches, "peer")
     text = f"a launch of ours takes {own['seconds']:.1f} s, of the peer {other['seconds']:.1f} s"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,23 @@ import pytest
 from harness.backends.base import ArtifactInfo, Predictor, pad
 from harness.backends.noop import NoopRuntime
 from harness.data.arrays import save_encoded
-from harness.execute.launches import interleaved, launch, specification
+from harness.execute.launches import launch, specification
 from harness.measure.blocks import Draw
-from harness.measure.latency import Limits, measure_latency
-from harness.measure.loadgen import System, run_test
-from harness.stats.launches import launch_ratio
+from harness.measure.latency import Limits, _block, measure_latency, no_garbage_collection
+from harness.stats.log_ratio import welch_log_ratio
 from harness.suite import Timing
 from tests import tiny_models
 from tests.benchmarks import bare_loop
 from tests.benchmarks.processes import THREADS
+from tests.interleaved import interleaved
 
 pytestmark = pytest.mark.alone
 
 #: pairs of blocks for the comparison inside one process
 PAIRS = int(os.environ.get("BENCH_PAIRS", "40"))
 LAUNCHES = int(os.environ.get("BENCH_LAUNCHES", "6"))
+#: what a launch of ours may differ from a bare loop's
+BOUND = 0.05
 QUERIES = 24
 #: of a launch; a block has `MIN_QUERIES` as long as a query takes over 2.5 ms
 SAMPLES = 400
@@ -104,68 +107,72 @@ def load(folder: Path) -> Predictor:
     return OnnxRuntime().load(folder / "artifact", folder / "onnx", device="cpu", threads=THREADS)
 
 
+def pairs_of_blocks(
+    call: Callable[[Any], object], inputs: Sequence[Any], sizes: np.ndarray, pairs: int
+) -> tuple[list[list[float]], list[list[float]]]:
+    """Samples of our blocks, as `measure_latency` takes them, and of a bare loop's: both draw the
+    same inputs in the same order of blocks, and take turns at being first."""
+    draws = [Draw(np.arange(len(inputs)), sizes, QUERIES, seed=1) for _ in range(2)]
+    spare = inputs[0]
+
+    def ours(draw: Draw) -> list[float]:
+        return _block(call, inputs, draw, spare)[0].samples_ms
+
+    def bare(draw: Draw) -> list[float]:
+        call(spare)
+        times = []
+        for item in [inputs[i] for i in draw.block()]:
+            start = time.perf_counter_ns()
+            call(item)
+            times.append((time.perf_counter_ns() - start) / 1e6)
+        return times
+
+    samples: tuple[list[list[float]], list[list[float]]] = [], []
+    with no_garbage_collection():
+        for pair in range(pairs):
+            for arm in (0, 1) if pair % 2 == 0 else (1, 0):
+                samples[arm].append((ours, bare)[arm](draws[arm]))
+    return samples
+
+
+def test_a_pair_of_blocks_is_of_the_same_inputs():
+    called: list[int] = []
+    sizes = np.array([5 + i * 7 % 60 for i in range(300)])
+    pairs_of_blocks(called.append, range(300), sizes, 2)
+    blocks = [called[i + 1 : i + 1 + QUERIES] for i in range(0, 4 * (QUERIES + 1), QUERIES + 1)]
+    assert len(called) == 4 * (QUERIES + 1)
+    assert sorted(blocks[0]) == sorted(blocks[1]) and sorted(blocks[2]) == sorted(blocks[3])
+    assert not set(blocks[0]) & set(blocks[2])
+
+
 @pytest.mark.benchmark_speed
 def test_our_path_and_a_bare_loop_agree_within_a_percent_in_one_process(minilm, topics, capsys):
-    """The same inputs in the same order; one block ours, one block bare, who is first taking
-    turns. The ratio of a pair is free of the host's drift; the median of all pairs counts."""
+    """The ratio of a pair is free of the host's drift; the median of all pairs counts."""
     predictor, encoded = load(minilm), topics.encoded["test"]
     inputs = [pad(encoded, np.array([i])) for i in range(len(encoded))]
     lengths = np.array([batch["input_ids"].shape[1] for batch in inputs])
-    draw = Draw(np.arange(len(inputs)), lengths, QUERIES, seed=1)
-
-    def bare(chosen: list[int]) -> list[float]:
-        times = []
-        for index in chosen:
-            start = time.perf_counter_ns()
-            predictor.predict(inputs[index])
-            times.append((time.perf_counter_ns() - start) / 1e6)
-        return times
-
-    def ours(chosen: list[int]) -> list[float]:
-        times: list[float] = []
-
-        def answer(index: int) -> None:
-            item = inputs[chosen[index]]
-            start = time.perf_counter_ns()
-            predictor.predict(item)
-            times.append((time.perf_counter_ns() - start) / 1e6)
-
-        run_test(
-            System(answer), len(chosen), scenario="SingleStream",
-            settings={"performance_issue_unique": True, "min_query_count": len(chosen),
-                      "max_query_count": len(chosen)},
-        )  # fmt: skip
-        return times
-
     for index in range(20):
         predictor.predict(inputs[index])
-    arms = {"ours": ours, "bare": bare}
-    samples: dict[str, list[float]] = {"ours": [], "bare": []}
-    ratios = []
-    for pair in range(PAIRS):
-        chosen = draw.block()
-        medians = {}
-        for name in ("ours", "bare") if pair % 2 == 0 else ("bare", "ours"):
-            predictor.predict(inputs[chosen[0]])
-            times = arms[name](chosen)
-            samples[name] += times
-            medians[name] = statistics.median(times)
-        ratios.append(medians["ours"] / medians["bare"])
+    samples = pairs_of_blocks(predictor.predict, inputs, lengths, PAIRS)
+    ours, bare = ([statistics.median(block) for block in blocks] for blocks in samples)
+    ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
     with capsys.disabled():
         print(
-            f"\nours {statistics.median(samples['ours']):.3f} ms, bare "
-            f"{statistics.median(samples['bare']):.3f} ms, median of {PAIRS} pairs' ratios "
-            f"{statistics.median(ratios):.4f}"
+            f"\nours {statistics.median(ours):.3f} ms, bare {statistics.median(bare):.3f} ms, "
+            f"median of {PAIRS} pairs' ratios {ratio:.4f}"
         )
-    assert abs(statistics.median(ratios) - 1) < 0.01
+    assert abs(ratio - 1) < 0.01
 
 
 @pytest.mark.benchmark_speed
-def test_launches_of_our_path_and_of_a_bare_loop_are_equivalent_within_five_percent(
-    minilm, tmp_path, capsys
-):
+def test_launches_of_our_path_and_of_a_bare_loop_are_within_five_percent(minilm, tmp_path, capsys):
     """Fresh processes in turns (ABBA), the same inputs in the same blocks; the ratio of the arms'
-    geometric means."""
+    geometric means must be.
+
+    Whether they are equivalent, two one-sided tests at 5% say: the 90% interval of the ratio lies
+    within the same bounds (Schuirmann 1987). That is printed and not asserted: where launches of
+    one loop differ by 3.3%, six an arm show it of equal arms in 58% of tries (simulated).
+    """
     import subprocess
     import sys
 
@@ -191,8 +198,12 @@ def test_launches_of_our_path_and_of_a_bare_loop_are_equivalent_within_five_perc
         return float(done.stdout)
 
     a, b = interleaved(ours, bare, LAUNCHES)
-    ratio = launch_ratio(b, a)
-    assert ratio is not None
+    found = welch_log_ratio(np.array(b), np.array(a), level=0.90)
+    ratio, low, high = np.exp([found.value, found.low, found.high])
+    shown = "shown" if low > 1 - BOUND and high < 1 + BOUND else f"not shown by {LAUNCHES} launches"
     with capsys.disabled():
-        print(f"\nours {a}\nbare {b}\nratio {ratio.ratio:.3f} ({ratio.low:.3f}..{ratio.high:.3f})")
-    assert abs(ratio.ratio - 1) < 0.05
+        print(
+            f"\nours {a}\nbare {b}\nratio {ratio:.3f}, 90% interval {low:.3f}..{high:.3f}: "
+            f"equivalence within {BOUND:.0%} {shown}"
+        )
+    assert abs(ratio - 1) < BOUND
