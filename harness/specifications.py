@@ -128,9 +128,23 @@ def task_spec(task: TaskEntry, base: Path, entry: Entry, full: bool) -> dict[str
         "max_length": entry.max_length or task.max_length,
         "stride": task.stride,
         "budget": budget,
+        **_held_out(task, budget),
         "licence": task.licence,
         "url": task.url,
     }
+
+
+def _held_out(task: TaskEntry, budget: dict[str, Any]) -> dict[str, Any]:
+    """How many examples are held out of train, and by which seed, for splits without a file.
+
+    That is the task's own budget, so that all entries score on the same examples, whatever they
+    draw of them. Named only where it is not the ``budget`` at hand, which says it otherwise: fits
+    whose entry leaves the task's budget as it is keep their ids.
+    """
+    own = task.budget.model_dump()
+    names = [name for name in ("validation", "test") if getattr(task.data, name) is None]
+    held_out = {name: own[name] for name in (*names, "seed")} if names else {}
+    return {"held_out": held_out} if held_out != {k: budget[k] for k in held_out} else {}
 
 
 def _pin(ref: FileRef, base: Path) -> str:

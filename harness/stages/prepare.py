@@ -165,6 +165,8 @@ def _of_split(option: Any, split: str) -> Any:
 
 
 def _hold_out(task: Task, pool: Examples, name: str, entry: TaskEntry) -> dict[str, Examples]:
+    """``train`` without, and ``name`` with, as many examples as the *task's* budget says: what an
+    entry of the matrix draws of them is a part of these (`specifications.task_spec` names both)."""
     size = getattr(entry.budget, name) or max(1, round(HELD_OUT[name] * len(pool)))
     if size >= len(pool):
         raise RequestError(
@@ -235,7 +237,8 @@ def inputs_key(job: Job) -> list[Any]:
     data, budget = task["data"], task["budget"]
     if data["test"] is not None:  # else it is held out of training, and decides what is left
         data, budget = ({k: v for k, v in x.items() if k != "test"} for x in (data, budget))
-    return [data, budget, task["type"], task["options"], *_encoding(job).values()]
+    held_out = [task["held_out"]] if "held_out" in task else []
+    return [data, budget, task["type"], task["options"], *_encoding(job).values(), *held_out]
 
 
 def overlap_facts(job: Job) -> dict[str, Any]:
