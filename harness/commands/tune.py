@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         cache = default_cache()
         walker = Walker(Place(store, cache, this_machine()), reporter)
-        with in_use(cache), closing(walker):
+        with in_use(cache, args.results), closing(walker):
             preflight(plan, plan.fits, cache, reporter)
             for entry in _entries(plan, tune.space):
                 for settings in draw_trials(tune.space[entry.recipe], tune.trials, tune.seed):
