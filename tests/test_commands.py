@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from harness.commands.doctor import conflicts
-from harness.commands.tune import choose, draw_trials
+from harness.commands.tune import choose, draw_trials, entries, plan_of_one
+from harness.plan import Machine, Options, make_plan
+from harness.suite import load_suite
 from tests.conftest import Harness
 
 SUITE = """\
@@ -76,13 +78,62 @@ def test_trials_are_different_points_drawn_by_seed() -> None:
 
 
 def test_of_equal_scores_the_cheaper_settings_win() -> None:
-    common = {"model": "m", "recipe": "fine-tune", "task": "t", "score": 0.9}
+    common = {
+        "model": "m", "recipe": "fine-tune", "task": "t", "framework": "torch", "score": 0.9
+    }  # fmt: skip
     trials = [
         common | {"settings": {"epochs": 3}, "seconds": 30.0},
         common | {"settings": {"epochs": 2}, "seconds": 20.0},
         common | {"settings": {"epochs": 1}, "seconds": 10.0, "score": 0.8},
     ]
     assert choose(trials) == {"m fine-tune": {"t": {"epochs": 2}}}
+
+
+def test_tune_takes_several_names(harness: Harness, tmp_path: Path) -> None:
+    write_suite(tmp_path)
+    text = SUITE.replace("models:\n", "models:\n  - {id: other, kind: tfidf-logreg}\n")
+    text = text.replace("models: [tfidf]", "models: [tfidf, other]")
+    (tmp_path / "mine.yaml").write_text(text)
+    answer = harness("tune", "mine.yaml", "--only", "tfidf", "other", "--seeds", "1,2", "--json")
+    assert answer.status == 0, answer.err
+    told = json.loads(answer.out)
+    assert len(told["trials"]) == 6 and {*told["chosen"]} == {"tfidf baseline", "other baseline"}
+
+
+@pytest.mark.parametrize("only", [(), ("net", "torch", "tensorflow"), ("tensorflow",)])
+def test_each_framework_is_tuned_and_each_trial_is_one_fit(
+    tmp_path: Path, only: tuple[str, ...]
+) -> None:
+    write_suite(tmp_path)
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "config.json").write_text("{}")
+    (tmp_path / "mine.yaml").write_text(
+        SUITE.replace("kind: tfidf-logreg", 'source: "path:net"').replace(
+            "{models: [tfidf], tasks: [toy], recipe: baseline}",
+            "{models: [tfidf], tasks: [toy], recipe: fine-tune, devices: [cpu, cuda], "
+            "seeds: [1, 2], frameworks: [torch, tensorflow], settings: {epochs: 7}}",
+        ).replace("{baseline: {C: [0.0001, 0.01, 1, 100], ngrams: [[1, 1], [1, 2]]}}",
+                  "{fine-tune: {epochs: [1, 2]}}").replace("tfidf", "net")
+    )  # fmt: skip
+    machine = Machine("host", gpu=True, cores=2)
+    plan = make_plan(load_suite(str(tmp_path / "mine.yaml")), Options(only=only), {}, machine)
+    trials = [plan_of_one(plan, entry, machine) for entry in entries(plan, {"fine-tune": {}})]
+    fits = [fit for trial in trials for fit in trial.fits]
+    wanted = ["tensorflow"] if only == ("tensorflow",) else ["torch", "tensorflow"]
+    assert [fit.spec["framework"] for fit in fits] == wanted
+    assert {(fit.spec["device"], fit.spec["seed"]) for fit in fits} == {("cpu", 1)}
+    assert {fit.spec["settings"]["epochs"] for fit in fits} == {7}
+
+
+def test_the_choice_of_another_framework_goes_by_its_name() -> None:
+    common = {"model": "m", "recipe": "fine-tune", "task": "t", "seconds": 1.0, "score": 0.9}
+    trials = [
+        common | {"framework": "torch", "settings": {"epochs": 3}},
+        common | {"framework": "tensorflow", "settings": {"epochs": 2}},
+    ]
+    assert choose(trials) == {
+        "m fine-tune": {"t": {"epochs": 3}}, "m fine-tune (tensorflow)": {"t": {"epochs": 2}},
+    }  # fmt: skip
 
 
 def test_doctor_tells_frameworks_and_host(harness: Harness) -> None:

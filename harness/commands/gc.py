@@ -3,10 +3,10 @@
 Needed is what a fit is made of, or will be, that a plan or a complete run in some results folder
 names: its artifact, its model's files, its data. Runs outlive the plan that they were made for: the
 next one may ask for a part of the suite only. Results folders are the one that is named and all
-that were filled from this cache. What only saves computing it again (features of frozen backbones, resized
-images, conversions) goes once it has not been used for a while. Where a plan cannot be read, nobody
-knows what it needs, and nothing is removed. Records never are. While another process works with the
-cache, nothing is removed either.
+that were filled from this cache. What only saves computing it again (features of frozen backbones,
+resized images, conversions) goes once it has not been used for a while. Where a plan or a run's
+record cannot be read, nobody knows what it needs, and nothing is removed. Records never are. While
+another process works with the cache, nothing is removed either.
 """
 
 from __future__ import annotations
