@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -154,6 +155,82 @@ def test_a_damaged_cache_heals_itself(links: Path, cache: Path) -> None:
     (wheel,) = (cache / "wheels").rglob("*.whl")
     wheel.write_bytes(b"no archive")
     assert fetch_file(ref(), cache).read_bytes() == CONTENT
+
+
+def packed_wheel(links: Path, method: int) -> tuple[Path, FileRef]:
+    """A wheel with a compressed member, and the reference to that."""
+    content = CONTENT * 40
+    wheel = make_wheel(links, {})
+    with zipfile.ZipFile(wheel, "a", method) as archive:
+        archive.writestr("tiny_model/model.safetensors", content)
+    return wheel, ref(sha256=hashlib.sha256(content).hexdigest())
+
+
+METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "of an older release"])
+def test_a_flipped_bit_of_a_wheel_in_the_cache_is_mended_by_a_download(
+    links: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, method: int, noted: bool
+) -> None:
+    """Without a digest of the wheel where its data is hit, with one wherever it is."""
+    wheel, pinned = packed_wheel(links, method)
+    good = wheel.read_bytes()
+    fetch_file(pinned, cache)
+    (kept,) = (cache / "wheels").rglob("*.whl")
+    if not noted:
+        shutil.rmtree(cache / "resolved")
+    begin, data = 0, good.index(b"tiny_model/model.safetensors") + 28
+    places = range(begin if noted else data, len(good) if noted else data + 30, 7)
+    downloads = []
+
+    def download(*_: object) -> Path:  # the real one takes a second, and there are many places
+        downloads.append(kept)
+        fresh = links / "again" / wheel.name
+        fresh.parent.mkdir(exist_ok=True)
+        fresh.write_bytes(good)
+        return fresh
+
+    monkeypatch.setattr("harness.sources.pypi.download_wheel", download)
+    for number, place in enumerate(places):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << place % 8
+        kept.write_bytes(damaged)
+        if not noted:
+            shutil.rmtree(cache / "resolved", ignore_errors=True)
+        shutil.rmtree(cache / "files")
+        assert sha256_of(fetch_file(pinned, cache)) == pinned.sha256
+        if noted:
+            assert len(downloads) == number + 1, place
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_flipped_bit_of_a_wheel_that_comes_is_told_in_words(
+    links: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, method: int
+) -> None:
+    wheel, pinned = packed_wheel(links, method)
+    good = wheel.read_bytes()
+    told = set()
+
+    def download(*_: object) -> Path:
+        fresh = links / "again" / wheel.name
+        fresh.parent.mkdir(exist_ok=True)
+        fresh.write_bytes(damaged)
+        return fresh
+
+    monkeypatch.setattr("harness.sources.pypi.download_wheel", download)
+    for place in range(0, len(good), 9):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << place % 8
+        shutil.rmtree(cache, ignore_errors=True)
+        try:
+            assert sha256_of(fetch_file(pinned, cache)) == pinned.sha256
+        except RequestError as error:  # anything else would be a traceback
+            told.add(error)
+            damaged_came = "a damaged wheel came" in str(error)
+            assert not (damaged_came and list(cache.rglob("*.whl")))  # the next try gets another
+    assert any("a damaged wheel came" in str(error) for error in told)
 
 
 def test_a_missing_version_lists_those_that_there_are(links: Path, cache: Path) -> None:

@@ -4,7 +4,8 @@
 
     files/<sha256>      the bytes; verified at every use
     wheels/             wheels as downloaded; may be deleted at any time
-    resolved/<key>      what a moving name (a branch of the hub) last meant; small JSON
+    resolved/<key>      what a moving name (a branch of the hub) last meant, and what a wheel in
+                        wheels/ was when it came; small JSON
     scratch/            work in progress, removed when it ends
     results/<key>.json  a results folder whose records rest on this cache
     locks/              `in_use`, and those of fits, models and devices
