@@ -23,7 +23,7 @@ from harness.commands.arguments import add_results, add_suite_selection
 from harness.commands.context import plan_of, this_machine
 from harness.errors import RequestError
 from harness.execute.base import Place
-from harness.execute.conduct import fit_only
+from harness.execute.conduct import disk_told, fit_only
 from harness.execute.preflight import preflight
 from harness.execute.report import make_reporter
 from harness.execute.walk import Walker
@@ -57,8 +57,9 @@ def run(args: argparse.Namespace) -> int:
     trials: list[dict[str, Any]] = []
     try:
         cache = default_cache()
-        walker = Walker(Place(store, cache, this_machine()), reporter)
-        with in_use(cache, args.results), closing(walker):
+        place = Place(store, cache, this_machine())
+        walker = Walker(place, reporter)
+        with disk_told(place), in_use(cache, args.results), closing(walker):
             preflight(plan, plan.fits, cache, reporter)
             for entry in entries(plan, tune.space):
                 for settings in draw_trials(tune.space[entry.recipe], tune.trials, tune.seed):
