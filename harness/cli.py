@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from harness import __version__
-from harness.errors import RequestError
+from harness.errors import DiskTrouble, RequestError
 from harness.printable import printable
 
 DONE, WRONG_REQUEST, INTERRUPTED = 0, 2, 130
@@ -69,6 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output left (`harness plan nlp | head`).
         sys.stderr.close()
         return DONE
+    except OSError as error:  # of commands that know no better place to name
+        trouble = DiskTrouble.told_by(error, "the results folder or the cache")
+        if trouble is None:
+            raise
+        print(printable(f"harness: {trouble}"), file=sys.stderr)
+        return WRONG_REQUEST
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -25,6 +25,8 @@ from harness.specifications import (
     libraries_of,
     metric_scripts,
     model_spec,
+    resolved_model,
+    resolved_task,
     task_spec,
     without_test,
 )
@@ -69,8 +71,8 @@ class Fit:
 
     fit_id: str
     spec: dict[str, Any]
-    model: Model
-    task: TaskEntry
+    model: Model  # its sources as the plan resolved them
+    task: TaskEntry  # as above
     auto_key: str  # where `results/resolved.json` holds the fit dtype; empty if not `auto`
     runs: list[Run] = field(default_factory=list)
 
@@ -175,8 +177,8 @@ def make_plan(
                         family = _family(
                             loaded,
                             entry,
-                            model,
-                            tasks[task_id],
+                            resolved_model(model, model_parts[model_id]),
+                            resolved_task(tasks[task_id], task_parts[i, task_id]),
                             model_parts[model_id],
                             _sized(task_parts[i, task_id], size),
                             framework,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,13 +27,17 @@ from harness.tasks.evaluate_adapter import metric_script
 #: the cache reuses it by (`convert`, `reference`: no record holds their outputs).
 STAGE_VERSIONS = {"prepare": 1, "fit": 2, "export": 1, "score": 1, "convert": 1, "reference": 1}
 
+#: of a folder's pin: its Python files are taken, too
+_WITH_CODE = " with code"
+
 #: Keys that name things for people and do not change what is computed.
 _NAMES = frozenset({"id", "name", "licence", "url"})
 
 
 def metric_scripts(task: TaskEntry, loaded: LoadedSuite) -> dict[str, dict[str, str]]:
     """SHA-256 of each local script among a task's metrics; {} where there is none."""
-    where = loaded.where("tasks", loaded.suite.tasks.index(task), "metrics")
+    number = [known.id for known in loaded.suite.tasks].index(task.id)
+    where = loaded.where("tasks", number, "metrics")
     scripts = {name: metric_script(name, loaded.path.parent, where) for name in task.metrics}
     found = {name: _file_digest(script) for name, script in scripts.items() if script}
     return {"metric_scripts": found} if found else {}
@@ -93,8 +98,52 @@ def model_files(model: Model, base: Path) -> dict[str, tuple[FileRef, str]]:
         return {p.name: (FileRef(source=f"path:{p}"), _file_digest(p)) for p in wanted}
     source = _commit(model.source)
     # another folder in the cache: more of the same commit is taken
-    pin = f"{source} with code" if model.trust_remote_code else source
+    pin = f"{source}{_WITH_CODE}" if model.trust_remote_code else source
     return {"*": (FileRef(source=source), pin)}
+
+
+def resolved_model(model: Model, part: dict[str, Any]) -> Model:
+    """The model as `model_spec` resolved it to ``part``: what moves (a branch) is a commit in it,
+    so that everything after the plan takes what the plan found."""
+    pins = part["files"]
+    if "*" in pins:
+        return model.model_copy(update={"source": pins["*"].removesuffix(_WITH_CODE)})
+    files = {name: _resolved(ref, pins[name]) for name, ref in model.files.items()}
+    return model.model_copy(update={"files": files})
+
+
+def resolved_task(task: TaskEntry, part: dict[str, Any]) -> TaskEntry:
+    """The task as `task_spec` resolved it to ``part``, as in `resolved_model`."""
+    files = {
+        name: _resolved(ref, part["data"][name])
+        for name in ("train", "validation", "test")
+        if (ref := getattr(task.data, name))
+    }
+    return task.model_copy(update={"data": task.data.model_copy(update=files)})
+
+
+def _resolved(ref: FileRef, pin: str) -> FileRef:
+    if ref.sha256 or ref.source.startswith("path:"):
+        return ref
+    return ref.model_copy(update={"source": pin})
+
+
+def local_pins(files: Mapping[str, FileRef | None], base: Path) -> dict[str, str]:
+    """What identifies the bytes of those files now that lie on this machine, by their keys."""
+    return {
+        key: _pin(ref, base)
+        for key, ref in files.items()
+        if ref and not ref.sha256 and ref.source.startswith("path:")
+    }
+
+
+def changed(what: str, file: str) -> RequestError:
+    """A file is another now than it was when the run was planned: what is made of it must not stand
+    under the identity of the other."""
+    return RequestError(
+        f"{what}: {file} has changed since this run was planned, so it was not used; the same "
+        "command plans anew, with what is there then"
+    )
 
 
 def pins(spec: dict[str, Any]) -> list[str]:
@@ -128,9 +177,23 @@ def task_spec(task: TaskEntry, base: Path, entry: Entry, full: bool) -> dict[str
         "max_length": entry.max_length or task.max_length,
         "stride": task.stride,
         "budget": budget,
+        **_held_out(task, budget),
         "licence": task.licence,
         "url": task.url,
     }
+
+
+def _held_out(task: TaskEntry, budget: dict[str, Any]) -> dict[str, Any]:
+    """How many examples are held out of train, and by which seed, for splits without a file.
+
+    That is the task's own budget, so that all entries score on the same examples, whatever they
+    draw of them. Named only where it is not the ``budget`` at hand, which says it otherwise: fits
+    whose entry leaves the task's budget as it is keep their ids.
+    """
+    own = task.budget.model_dump()
+    names = [name for name in ("validation", "test") if getattr(task.data, name) is None]
+    held_out = {name: own[name] for name in (*names, "seed")} if names else {}
+    return {"held_out": held_out} if held_out != {k: budget[k] for k in held_out} else {}
 
 
 def _pin(ref: FileRef, base: Path) -> str:

@@ -2,9 +2,9 @@
 
     repositories/models/ORG/NAME/...     repositories/datasets/ORG/NAME/...
 
-Each repository has the one commit `COMMIT`, also known as ``main``. What it answers follows
-what `huggingface_hub` reads: repository records, tree listings, and files with their ETag,
-commit and length.
+Each repository has the one commit `COMMIT`, also known as ``main``, until it moves on to `MOVED`.
+What it answers follows what `huggingface_hub` reads: repository records, tree listings, and files
+with their ETag, commit and length.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +22,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-REVISIONS = ("main", COMMIT)
+#: what ``main`` of a repository means once it has moved on
+MOVED = "fedcba9876543210fedcba9876543210fedcba98"
+REVISIONS = ("main", COMMIT, MOVED)
 
 
 @dataclass
@@ -32,12 +35,27 @@ class Hub:
     root: Path
     requests: list[str] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
+    drips: bool = False  # the content of files comes a byte at a time, without an end in sight
     cuts: int = 0  # so many answers with a file's content are still to be cut off half-way
 
     def add(self, repository: str, files: dict[str, bytes]) -> None:
         """Files of ``models/ORG/NAME`` or ``datasets/ORG/NAME``."""
+        self._write(self.root / repository, files)
+
+    def move(self, repository: str, files: dict[str, bytes]) -> None:
+        """A further commit of these files, which ``main`` means from now on."""
+        self._write(self.root / "moved" / repository, files)
+
+    def at(self, repository: str, revision: str) -> tuple[Path, str]:
+        """The files of a repository at a revision, and the commit that this is."""
+        moved = self.root / "moved" / repository
+        if revision == MOVED or (revision == "main" and moved.is_dir()):
+            return moved, MOVED
+        return self.root / repository, COMMIT
+
+    def _write(self, folder: Path, files: dict[str, bytes]) -> None:
         for name, content in files.items():
-            path = self.root / repository / name
+            path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
 
@@ -92,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _api(self, parts: list[str]) -> None:
         kind, name, rest = parts[0], "/".join(parts[1:3]), parts[3:]
-        folder = self.hub.root / kind / name
+        folder, commit = self.hub.at(f"{kind}/{name}", rest[1] if len(rest) > 1 else "main")
         if not folder.is_dir():
             return self._missing("RepoNotFound", 404)
         if len(rest) > 1 and rest[1] not in REVISIONS:
@@ -100,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         files = sorted(p for p in folder.rglob("*") if p.is_file())
         if not rest or rest[0] == "revision":
             names = [{"rfilename": p.relative_to(folder).as_posix()} for p in files]
-            return self._json({"id": name, "sha": COMMIT, "private": False, "siblings": names})
+            return self._json({"id": name, "sha": commit, "private": False, "siblings": names})
         if rest[0] == "tree":
             start = folder.joinpath(*rest[2:])
             inside = sorted(start.rglob("*")) if start.is_dir() else []
@@ -114,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _resolve(self, repository: str, rest: str) -> None:
         revision, _, name = rest.partition("/")
         kind = "" if repository.startswith("datasets/") else "models/"
-        folder = self.hub.root / f"{kind}{repository}"
+        folder, commit = self.hub.at(f"{kind}{repository}", revision)
         if not folder.is_dir():
             return self._missing("RepoNotFound", 404)
         if revision not in REVISIONS:
@@ -123,7 +141,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             return self._missing("EntryNotFound", 404)
         content = path.read_bytes()
-        return self._send(200, content, ETag=f'"{hashlib.sha1(content).hexdigest()}"')
+        etag = f'"{hashlib.sha1(content).hexdigest()}"'
+        return self._send(200, content, **{"ETag": etag, "X-Repo-Commit": commit})
 
     def _json(self, value: Any) -> None:
         self._send(200, json.dumps(value).encode(), **{"Content-Type": "application/json"})
@@ -134,11 +153,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, content: bytes, **headers: str) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
-        self.send_header("X-Repo-Commit", COMMIT)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
+            return
+        if self.hub.drips and "/resolve/" in self.path:
+            with suppress(OSError):
+                for byte in content:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(0.2)
             return
         if self.hub.cuts and "/resolve/" in self.path:
             self.hub.cuts -= 1

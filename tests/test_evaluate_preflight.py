@@ -32,6 +32,14 @@ def test_a_local_metric_scores_a_run(harness: Harness, folder: Path) -> None:
     assert json.loads(metrics.read_text())["metrics"]["evaluate_mine_share"] == pytest.approx(2 / 3)
 
 
+def test_a_metric_is_told_no_secret(harness: Harness, folder: Path) -> None:
+    script(folder, "mine", 'datasets.Value("string")')
+    text = (folder / "mine.py").read_text()
+    (folder / "mine.py").write_text(f"import os\nassert 'HF_TOKEN' not in os.environ\n{text}")
+    answer = harness("fetch", "mine.yaml", "--trust-remote-code", HF_TOKEN="hf_not_a_real_token")
+    assert answer.status == 0, answer.err
+
+
 @pytest.mark.parametrize("command", ["run", "fetch"])
 def test_a_metric_that_does_not_load_is_refused_with_its_place(
     harness: Harness, folder: Path, command: str

@@ -11,6 +11,8 @@ from harness.errors import RequestError
 from harness.execute.report import label
 from harness.plan import Fit, Machine, Options, Plan, make_plan
 from harness.selection import Row, Selection
+from harness.stages.job import Job
+from harness.stages.prepare import inputs_key
 from harness.suite import load_suite
 
 MACHINE = Machine("host", gpu=False, cores=2)
@@ -47,6 +49,18 @@ def planned(folder: Path, text: str = SUITE, **options: Any) -> Plan:
     path = folder / "mine.yaml"
     path.write_text(text)
     return make_plan(load_suite(str(path)), Options(**options), {}, MACHINE)
+
+
+def job_of(fit: Fit, folder: Path) -> Job:
+    return Job(
+        fit_id=fit.fit_id,
+        spec=fit.spec,
+        model=fit.model.model_dump(mode="json"),
+        task=fit.task.model_dump(mode="json"),
+        cache=folder / "cache",
+        base=folder,
+        record=folder / "record",
+    )
 
 
 def fits(plan: Plan) -> dict[str, Fit]:
@@ -98,6 +112,38 @@ def test_a_fit_depends_on_training_data_and_not_on_the_test_split(folder: Path) 
     assert other_test.runs[0].run_id != before.runs[0].run_id
     (folder / "train.csv").write_text("text,label\ngood,1\nbad,0\n")
     assert fits(planned(folder))["tfidf"].fit_id != before.fit_id
+
+
+HELD_OUT = SUITE.replace("budget: {train: 10, test: 5}", "budget: {validation: 4, test: 5}")
+
+
+@pytest.mark.parametrize(
+    ("entry", "options"),
+    [
+        (HELD_OUT.replace("{C: 2.0}}", "{C: 2.0}, budget: {validation: 2}}"), {}),
+        (HELD_OUT.replace("{C: 2.0}}", "{C: 2.0}, budget: {seed: 2}}"), {}),
+        (HELD_OUT, {"full": True}),
+    ],
+)
+@pytest.mark.parametrize("change", ["validation: 6", "validation: 4, seed: 5"])
+def test_a_fit_depends_on_what_its_task_holds_out_of_train(
+    folder: Path, entry: str, options: dict[str, Any], change: str
+) -> None:
+    """That is the task's budget, whatever the entry or ``--full`` draws of it."""
+    before = fits(planned(folder, entry, **options))["tfidf"]
+    after = fits(planned(folder, entry.replace("validation: 4", change), **options))["tfidf"]
+    assert before.fit_id != after.fit_id
+    assert inputs_key(job_of(before, folder)) != inputs_key(job_of(after, folder))
+
+
+def test_what_is_held_out_is_named_only_where_the_budget_does_not_say_it(folder: Path) -> None:
+    assert "held_out" not in fits(planned(folder, HELD_OUT))["tfidf"].spec["task"]
+    smaller = HELD_OUT.replace("{C: 2.0}}", "{C: 2.0}, budget: {train: 8}}")
+    assert "held_out" not in fits(planned(folder, smaller))["tfidf"].spec["task"]
+    full = fits(planned(folder, HELD_OUT, full=True))["tfidf"].spec["task"]
+    assert full["held_out"] == {"validation": 4, "seed": 13}
+    files = HELD_OUT.replace("test: {", 'validation: {source: "path:test.csv"}\n      test: {')
+    assert "held_out" not in fits(planned(folder, files, full=True))["tfidf"].spec["task"]
 
 
 def test_full_lifts_the_budget(folder: Path) -> None:

@@ -226,6 +226,37 @@ def test_a_split_of_the_hub_is_read_by_datasets_and_kept_as_parquet(ask: Ask) ->
     assert ask(expression, url="http://127.0.0.1:9") == answer
 
 
+def test_a_split_that_comes_by_drops_is_given_up(ask: Ask, hub: Hub) -> None:
+    hub.add(
+        "datasets/acme/moods", {"data/train-00000-of-00001.csv": b"text,mood\n" + b"a,b\n" * 9999}
+    )
+    hub.drips = True
+    source = "hf:datasets/acme/moods@main!train"
+    found = ask(f"fetch_file(FileRef(source={source!r}), cache)", HARNESS_FETCH_SECONDS="6")
+    assert isinstance(found, dict), found
+    assert found["error"].startswith(source.replace("main", COMMIT))
+    assert "less than 1 MB came within 6 s" in found["error"]
+    assert "HARNESS_FETCH_SECONDS" in found["error"]
+
+
+def test_what_parses_a_split_is_told_no_secret_but_the_hubs(ask: Ask, tmp_path: Path) -> None:
+    spy = (
+        "import json, os, sys\n"
+        "if 'harness.sources.hf_splits' in sys.orig_argv:\n"
+        "    open(os.environ['SEEN'], 'w').write(json.dumps(dict(os.environ)))\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(spy)
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    ask(
+        "fetch_file(FileRef(source='hf:datasets/acme/moods@main!train'), cache)",
+        SEEN=str(tmp_path / "seen"), PYTHONPATH=path, DEPLOY_TOKEN="of something else",
+        AWS_SECRET_ACCESS_KEY="of something else", HF_HUB_DISABLE_IMPLICIT_TOKEN="0",
+    )  # fmt: skip
+    seen = json.loads((tmp_path / "seen").read_text())
+    assert "of something else" not in seen.values()
+    assert seen["HF_TOKEN"] == TOKEN and seen["HF_HUB_DISABLE_IMPLICIT_TOKEN"] == "0"
+
+
 def test_a_configuration_of_a_data_set_stands_before_its_split(ask: Ask) -> None:
     pytest.importorskip("datasets")
     from harness.data.read import read_table

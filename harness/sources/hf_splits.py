@@ -8,6 +8,7 @@ In a process of its own, which a file that breaks a parser may take along, and w
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 
 from harness.errors import RequestError
 from harness.process_groups import program
+from harness.records.secrets import without_secrets
 from harness.sources.base import Context, Unavailable, Unreachable
 from harness.sources.cache import disk_errors
 from harness.sources.hf import (
@@ -29,11 +31,14 @@ from harness.sources.hf import (
     repository,
     unreachable,
 )
+from harness.sources.patience import ended_at_a_standstill
 
 #: where a data set says which of its files make which split
 CARDS = ("README.md", ".huggingface.yaml")
 #: Builders that only parse plain files. Others unpack archives, decode media or read pickles.
 BUILDERS = ("parquet", "csv", "json", "text")
+#: of the hub's client, its token among them
+_HUB_VARIABLES = ("HF_", "HUGGING_FACE_")
 #: what the process may say went wrong, by name
 _ERRORS = {kind.__name__: kind for kind in (RequestError, Unavailable, Unreachable)}
 
@@ -45,7 +50,14 @@ def download_split(ref: HubRef, folder: Path, context: Context) -> Path:
     """
     context.report(0, 0, f"hf:{ref}")
     order = json.dumps({"ref": asdict(ref), "folder": str(folder), "cache": str(context.cache)})
-    with program([sys.executable, "-P", "-m", __name__, order], errors=subprocess.PIPE) as process:
+    with (
+        program(
+            [sys.executable, "-P", "-m", __name__, order],
+            environment=_environment(),
+            errors=subprocess.PIPE,
+        ) as process,
+        ended_at_a_standstill(process, [folder, _hub_folder(ref)], f"hf:{ref}"),
+    ):
         out, errors = process.communicate()
     if process.returncode:
         raise RequestError(f"hf:{ref}: cannot be read: {_ended(process.returncode, errors)}")
@@ -53,6 +65,20 @@ def download_split(ref: HubRef, folder: Path, context: Context) -> Path:
     if "error" in answer:
         raise _ERRORS[answer["error"]](answer["reason"])
     return Path(answer["path"])
+
+
+def _environment() -> dict[str, str]:
+    """It reads files of strangers, and may know none of our secrets but those that the hub asks."""
+    hub = {name: value for name, value in os.environ.items() if name.startswith(_HUB_VARIABLES)}
+    return without_secrets(os.environ) | hub
+
+
+def _hub_folder(ref: HubRef) -> Path:
+    """Where the hub's client keeps what it downloads of a repository."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
+
+    return Path(HF_HUB_CACHE) / repo_folder_name(repo_id=ref.name, repo_type=ref.kind)
 
 
 def _ended(status: int, errors: bytes) -> str:

@@ -16,9 +16,11 @@ from pathlib import Path
 from harness.errors import RequestError
 from harness.process_groups import program
 from harness.records.files import whole_folder
+from harness.records.secrets import without_secrets
 from harness.sources.base import Context, Source, Unavailable
 from harness.sources.cache import check, disk_errors, mark_used
 from harness.sources.derived import RECEIPT, reusable, sign
+from harness.sources.patience import ended_at_a_standstill
 
 FILES = ["config.json", "model.safetensors"]
 #: the module that is run; its last line on standard error says what went wrong
@@ -72,11 +74,15 @@ class KerasSource(Source):
             )
         context.report(0, 0, origin)
         with disk_errors(origin, folder), whole_folder(folder) as scratch:
-            with program(
-                [sys.executable, "-P", "-m", HELPER, name, str(scratch)],
-                environment=os.environ | {"KERAS_HOME": str(context.cache / "keras" / "downloads")},
-                errors=subprocess.PIPE,
-            ) as process:
+            downloads = context.cache / "keras" / "downloads"
+            with (
+                program(
+                    [sys.executable, "-P", "-m", HELPER, name, str(scratch)],
+                    environment=without_secrets(os.environ) | {"KERAS_HOME": str(downloads)},
+                    errors=subprocess.PIPE,
+                ) as process,
+                ended_at_a_standstill(process, [downloads, scratch], origin),
+            ):
                 _, errors = process.communicate()
             status = process.returncode
             lines = errors.decode(errors="replace").strip().splitlines()

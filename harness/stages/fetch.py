@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from harness.sources import fetch_file, fetch_folder, remote_code_allowed
 from harness.sources.cache import sha256_of
 from harness.sources.derived import RECEIPT, reusable, sign
 from harness.sources.trust import names_code
-from harness.specifications import STAGE_VERSIONS, installed, model_files
+from harness.specifications import STAGE_VERSIONS, changed, installed, model_files
 from harness.stages.job import Job
 from harness.suite import Model
 
@@ -38,6 +38,7 @@ def fetch_model(
     *,
     trust_remote_code: bool = False,
     progress: Callable[..., None] | None = None,
+    planned: Mapping[str, str] | None = None,
 ) -> Path | None:
     """The folder of a model's verified files, as they came; None for baselines.
 
@@ -45,9 +46,16 @@ def fetch_model(
     that holds other bytes than were fetched is made anew. Python files are fetched only where the
     model's entry and ``trust_remote_code`` (the command line) both allow its code; `RequestError`
     where one of them does not and the model needs it.
+
+    ``planned``: what pins each file, by its name, for a run that was planned with that;
+    `RequestError` where a local file has changed since.
     """
     code = remote_code_allowed(model, trust_remote_code)
     files = model_files(model, base)
+    pins = {name: pin for name, (_, pin) in files.items()}
+    wanted = pins if planned is None else planned
+    if other := sorted(n for n in {*pins, *wanted} if pins.get(n) != wanted.get(n)):
+        raise changed(f"model {model.id!r}", ", ".join(other))
     if not files:
         return None
     if "*" in files:
@@ -58,7 +66,6 @@ def fetch_model(
             name: fetch_file(ref, cache, base=base, progress=progress)
             for name, (ref, _) in files.items()
         }
-    pins = {name: pin for name, (_, pin) in files.items()}
     folder = cache / "models" / digest(pins)
     with locked(_lock(cache, folder)):  # never made anew under somebody who reads it
         if not _holds(folder, found):
@@ -76,7 +83,13 @@ def model_folder(job: Job) -> Path | None:
     Foreign weights (GGUF, ONNX, HDF5, PyTorch pickles read with ``weights_only``) are converted
     once by each set of library releases.
     """
-    raw = fetch_model(job.model_entry, job.cache, job.base, trust_remote_code=job.trust_remote_code)
+    raw = fetch_model(
+        job.model_entry,
+        job.cache,
+        job.base,
+        trust_remote_code=job.trust_remote_code,
+        planned=job.spec["model"]["files"],
+    )
     architecture = job.model_entry.architecture
     if raw is None or is_neutral(raw, architecture, code=job.runs_remote_code):
         return raw

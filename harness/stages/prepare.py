@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,6 +21,7 @@ from harness.data.split import draw, hold_out
 from harness.errors import RequestError
 from harness.sources import fetch_data
 from harness.sources.path import local_path
+from harness.specifications import changed, local_pins
 from harness.stages.job import Job
 from harness.stages.positions import check_length
 from harness.suite import FileRef, TaskEntry
@@ -43,6 +44,8 @@ class TaskData:
     task: Task
     splits: dict[str, Examples]
     held_out: tuple[str, ...]  # splits that were taken from train
+    #: what local files were when they were read, by split, where the suite pins no digest
+    pins: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,32 @@ class Split:
 
 
 def task_data(job: Job) -> TaskData:
-    """The job's task, read from (cached) files."""
-    return _task_data(json.dumps(job.task, sort_keys=True), job.cache, job.base)
+    """The job's task, read from (cached) files; `RequestError` where one that training reads is
+    not what the plan found."""
+    return _as_planned(job, "train", "validation")
+
+
+def _as_planned(job: Job, *names: SplitName) -> TaskData:
+    """Only these splits are held to the plan: a fit's identity does not name its test split."""
+    data = _task_data(_data_key(job), job.cache, job.base)
+    planned = job.spec["task"]["data"]
+    for name in names:
+        if data.pins.get(name, planned[name]) != planned[name]:
+            source = getattr(job.task_entry.data, name).source
+            raise changed(f"task {job.task['id']!r}", source)
+    return data
+
+
+def _data_key(job: Job) -> str:
+    """A task, and what its files were when the run was planned."""
+    return json.dumps([job.task, job.spec["task"]["data"]], sort_keys=True)
 
 
 @lru_cache(maxsize=4)
-def _task_data(entry_json: str, cache: Path, base: Path) -> TaskData:
-    entry = TaskEntry.model_validate_json(entry_json)
-    return read_task(entry, cache, base)
+def _task_data(key: str, cache: Path, base: Path) -> TaskData:
+    entry = TaskEntry.model_validate(json.loads(key)[0])
+    # a file that changes while it is read is not the one that is looked at after that
+    return replace(read_task(entry, cache, base), pins=local_pins(dict(entry.data), base))
 
 
 def fetch_task(
@@ -165,6 +186,8 @@ def _of_split(option: Any, split: str) -> Any:
 
 
 def _hold_out(task: Task, pool: Examples, name: str, entry: TaskEntry) -> dict[str, Examples]:
+    """``train`` without, and ``name`` with, as many examples as the *task's* budget says: what an
+    entry of the matrix draws of them is a part of these (`specifications.task_spec` names both)."""
     size = getattr(entry.budget, name) or max(1, round(HELD_OUT[name] * len(pool)))
     if size >= len(pool):
         raise RequestError(
@@ -196,23 +219,23 @@ def drawn(job: Job, name: SplitName) -> Examples:
 
 
 def _draw_key(job: Job, name: SplitName) -> tuple[str, Path, Path, SplitName, int | None, int]:
+    _as_planned(job, "train", "validation", name)
     budget = job.spec["task"]["budget"]
-    entry_json = json.dumps(job.task, sort_keys=True)
-    return entry_json, job.cache, job.base, name, budget[name], budget["seed"]
+    return _data_key(job), job.cache, job.base, name, budget[name], budget["seed"]
 
 
 @lru_cache(maxsize=12)
 def _drawn(
-    entry_json: str, cache: Path, base: Path, name: SplitName, size: int | None, seed: int
+    key: str, cache: Path, base: Path, name: SplitName, size: int | None, seed: int
 ) -> Examples:
-    data = _task_data(entry_json, cache, base)
+    data = _task_data(key, cache, base)
     pool = data.splits[name]
     return pool.take(draw(data.task.strata(pool), size, seed))
 
 
 @lru_cache(maxsize=12)
 def _split(
-    entry_json: str,
+    key: str,
     cache: Path,
     base: Path,
     name: SplitName,
@@ -221,8 +244,8 @@ def _split(
     encoding: str,
     model_folder: Path | None,
 ) -> Split:
-    examples = _drawn(entry_json, cache, base, name, size, seed)
-    task = _task_data(entry_json, cache, base).task
+    examples = _drawn(key, cache, base, name, size, seed)
+    task = _task_data(key, cache, base).task
     if task.reads_tokens and model_folder is not None:
         check_length(model_folder, json.loads(encoding)["max_length"])
     encoder = task.encoder(model_folder, json.loads(encoding), cache)
@@ -235,7 +258,8 @@ def inputs_key(job: Job) -> list[Any]:
     data, budget = task["data"], task["budget"]
     if data["test"] is not None:  # else it is held out of training, and decides what is left
         data, budget = ({k: v for k, v in x.items() if k != "test"} for x in (data, budget))
-    return [data, budget, task["type"], task["options"], *_encoding(job).values()]
+    held_out = [task["held_out"]] if "held_out" in task else []
+    return [data, budget, task["type"], task["options"], *_encoding(job).values(), *held_out]
 
 
 def overlap_facts(job: Job) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from harness.data.arrays import load_ragged_list, save_encoded, save_ragged_list
 from harness.errors import Diverged, RequestError
 from harness.records.files import write_bytes, write_json
 from harness.records.identity import digest
+from harness.sources.cache import sha256_of
+from harness.specifications import changed
 from harness.stages import prepare
 from harness.stages.fetch import model_folder
 from harness.stages.job import Job
@@ -55,9 +57,12 @@ def score(job: Job, progress: Progress) -> dict[str, Any]:
         if not job.trust_remote_code:  # asked before anything ran; this is the last door
             raise RequestError(f"metric {name!r} is Python code; it needs --trust-remote-code")
         from harness.backends.torch.zoo import hide_torchvision
-        from harness.tasks.evaluate_adapter import run_evaluate_metric
+        from harness.tasks.evaluate_adapter import metric_script, run_evaluate_metric
 
         hide_torchvision()  # `evaluate` imports transformers
+        script = metric_script(name, job.base)
+        if script and sha256_of(script) != job.run["test"]["metric_scripts"].get(name):
+            raise changed(f"metric {name!r}", str(script))
         metrics |= run_evaluate_metric(name, frame, examples=test.examples, base=job.base)
     facts: dict[str, Any] = {
         "primary": data.task.primary,
