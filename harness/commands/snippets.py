@@ -128,6 +128,7 @@ _PIXELS = """\
 
 def pixels(image):
     how = info["extra"]["image"]
+    image = image if isinstance(image, Image.Image) else Image.open(image)
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):  # 16 bits a pixel, which PIL would cut off at 255
         wide = np.asarray(image, np.float32)
@@ -209,7 +210,7 @@ if __name__ == "__main__":
 _ONE_TEXT = 'label, probability = classify("oil prices rose after opec cut its output")'
 _TWO_TEXTS = 'label, probability = classify("oil prices rose", "opec cut its output")'
 _ONE_IMAGE = """\
-image = Image.open(sys.argv[1]) if len(sys.argv) > 1 else Image.new("RGB", (64, 64), "navy")
+image = sys.argv[1] if len(sys.argv) > 1 else Image.new("RGB", (64, 64), "navy")
     label, probability = classify(image)"""
 
 _EXAMPLE_WORDS = """
