@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 from harness.backends.base import Batch, FitReport, FitRequest, predict_all
+
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 
 
 def set_up() -> None:
@@ -181,11 +186,11 @@ def after_training_pass(request: FitRequest, batch: Batch) -> dict[str, np.ndarr
     return built.checkpoint.back()
 
 
-def write_application(name: str, folder: Path) -> None:
-    """The neutral folder of one of Keras' applications, with weights of He's spread."""
+def _random_application(name: str) -> Any:
+    """One of Keras' applications, with weights of He's spread."""
     import keras
 
-    from harness.backends.tensorflow.applications import applications, write
+    from harness.backends.tensorflow.applications import applications
 
     keras.utils.set_random_seed(0)
     model = applications()[name](weights=None, include_top=False)
@@ -198,18 +203,42 @@ def write_application(name: str, folder: Path) -> None:
             variable.assign(drawn.astype(np.float32))
         elif "variance" in variable.path:
             variable.assign(generator.uniform(0.5, 1.5, variable.shape).astype(np.float32))
-    write(model, name, folder)
+        elif variable.path.startswith("normalization") and variable.path.endswith("mean"):
+            variable.assign(IMAGENET_MEAN)
+    return model
 
 
-def application_features(name: str, folder: Path, images: np.ndarray) -> np.ndarray:
-    """The feature map of Keras' own model, filled by name; images with channels last."""
-    from safetensors.numpy import load_file
+@contextmanager
+def _downloads(name: str, folder: Path) -> Iterator[None]:
+    """Keras finds a random model's weights file where it would download ImageNet's."""
+    import h5py
+    from keras.src.legacy.saving import legacy_h5_format
+    from keras.src.utils import file_utils
 
+    path = folder / f"{name}.h5"
+    if not path.is_file():
+        with h5py.File(path, "w") as file:
+            legacy_h5_format.save_weights_to_hdf5_group(file, _random_application(name))
+    with mock.patch.object(file_utils, "get_file", lambda *args, **named: str(path)):
+        yield
+
+
+def fetch_application(name: str, folder: Path, downloads: Path) -> None:
+    from harness.backends.tensorflow.applications import fetch
+
+    with _downloads(name, downloads):
+        fetch(name, folder)
+
+
+def application_features(name: str, images: np.ndarray, downloads: Path) -> np.ndarray:
+    """The feature map of Keras' own model with the weights that it "downloads"; images with
+    channels last."""
     from harness.backends.tensorflow.applications import applications
 
-    model = applications()[name](weights=None, include_top=False)
-    tensors = load_file(folder / "model.safetensors")
-    model.set_weights([tensors[variable.path] for variable in model.weights])
+    with _downloads(name, downloads):
+        model = applications()[name](
+            weights="imagenet", include_top=False, input_shape=images.shape[1:]
+        )
     return np.asarray(model(images, training=False))
 
 

@@ -16,6 +16,7 @@ from harness.backends.sklearn.tfidf import ABSENT
 from harness.data.arrays import object_array
 from harness.errors import Unsupported
 from harness.tasks.base import IGNORED_LABEL, Encoded, Ragged
+from tests.vision_toys import pictures
 
 TEXTS = [
     "wheat and corn prices rise", "corn harvest and wheat exports", "wheat crop is large",
@@ -99,11 +100,12 @@ def test_tfidf_logreg_is_the_sklearn_pipeline(tmp_path):
     np.testing.assert_array_equal(ours, pipeline.decision_function(unseen).astype(np.float32))
 
 
-@pytest.mark.parametrize("kind", ["tfidf-logreg", "majority"])
+@pytest.mark.parametrize("kind", ["tfidf-logreg", "majority", "pixels-logreg"])
 def test_a_fit_is_deterministic_to_the_byte(tmp_path, kind):
     files = []
     for name in ("a", "b"):
-        fit(tmp_path / name, kind, texts(TEXTS, CLASSES))
+        train = images(30, 1, [0, 1, 2]) if kind == "pixels-logreg" else texts(TEXTS, CLASSES)
+        fit(tmp_path / name, kind, train)
         folder = tmp_path / name
         with np.load(folder / "weights.npz", allow_pickle=False) as archive:
             arrays = {key: archive[key].tobytes() for key in archive}
@@ -151,6 +153,53 @@ def test_words_are_tagged_with_one_row_of_logits_each(tmp_path):
 def test_labels_that_do_not_fit_the_words_are_an_error(tmp_path):
     with pytest.raises(ValueError, match="row 0: 2 words but 1 labels"):
         fit(tmp_path, "tfidf-logreg", sentences([["a", "b"]], [[0]]), head="token")
+
+
+def images(count: int, seed: int, classes: list[int]) -> Encoded:
+    """Noise with a square of a class's colour, of the given classes of red, green and blue."""
+    every = pictures(count, seed, size=8)
+    rows = np.flatnonzero(np.isin(every.targets["labels"], classes))
+    labels = np.searchsorted(classes, every.targets["labels"][rows])
+    taken = {"pixel_values": every.inputs["pixel_values"].take(rows)}
+    return Encoded(taken, {"labels": labels}, np.arange(len(rows)), np.zeros(len(rows), bool))
+
+
+@pytest.mark.parametrize("classes", [[0, 1, 2], [0, 2]], ids=["three classes", "two classes"])
+def test_pixels_logreg_is_the_sklearn_pipeline(tmp_path, classes):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    train, test = images(90, 1, classes), images(60, 2, classes)
+    report = fit(tmp_path, "pixels-logreg", train, outputs=len(classes), C=0.1)
+    assert report.notes["converged"]
+    rows, others = (
+        part.inputs["pixel_values"].normalised(part.inputs["pixel_values"].values)
+        for part in (train, test)
+    )
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
+    pipeline.fit(rows.reshape(len(rows), -1), train.targets["labels"])
+    expected = pipeline.predict_proba(others.reshape(len(others), -1))
+    got = np.array(logits(tmp_path, test, batch_size=7))
+    powers = np.exp(got - got.max(1, keepdims=True))
+    np.testing.assert_allclose(powers / powers.sum(1, keepdims=True), expected, atol=1e-4)
+    assert (got.argmax(1) == test.targets["labels"]).mean() > 0.9
+    assert report.params == len(classes) * (3 * 8 * 8 + 1)
+
+
+def test_a_class_that_no_training_image_has_is_never_predicted(tmp_path):
+    train = images(90, 1, [0, 2])
+    fit(tmp_path, "pixels-logreg", train, outputs=3, C=0.1)
+    got = np.array(logits(tmp_path, train))
+    assert (got[:, 2] == ABSENT).all()
+    assert (got.argmax(1) == train.targets["labels"]).all()
+
+
+def test_pixels_logreg_reads_no_text_and_no_single_class(tmp_path):
+    with pytest.raises(Unsupported, match="reads images, which this task has none of"):
+        fit(tmp_path / "text", "pixels-logreg", texts(TEXTS, CLASSES))
+    with pytest.raises(Unsupported, match="at least two classes"):
+        fit(tmp_path / "one", "pixels-logreg", images(30, 1, [1]))
 
 
 def test_majority_logits_are_the_log_shares(tmp_path):

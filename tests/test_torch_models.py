@@ -88,6 +88,41 @@ def test_a_dropout_setting_overrides_every_rate_of_the_checkpoint(tmp_path):
     assert rates == {0.3}
 
 
+@pytest.mark.parametrize(
+    "architecture",
+    ["albert", "bert", "deberta-v2", "distilbert", "electra", "gpt2", "llama", "roberta"],
+)
+def test_a_dropout_setting_reaches_the_head_of_every_architecture(tmp_path, architecture):
+    folder = random_backbone(tmp_path, architecture)
+    model = models.build(artifact_info("pooled"), folder, dropout=0.3)
+    assert model.dropout.p == 0.3
+    assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
+
+
+@pytest.mark.parametrize(
+    "architecture, key, library",
+    [
+        ("albert", "classifier_dropout_prob", "AlbertForSequenceClassification"),
+        ("bert", "classifier_dropout", "BertForSequenceClassification"),
+        ("bert", "hidden_dropout_prob", "BertForSequenceClassification"),
+        ("deberta-v2", "cls_dropout", "DebertaV2ForSequenceClassification"),
+        ("distilbert", "seq_classif_dropout", "DistilBertForSequenceClassification"),
+        ("electra", "classifier_dropout", "ElectraForTokenClassification"),
+        ("roberta", "hidden_dropout_prob", "RobertaForTokenClassification"),
+    ],
+)
+def test_a_heads_dropout_is_what_the_librarys_own_classifier_has(
+    tmp_path, architecture, key, library
+):
+    import transformers
+
+    folder = random_backbone(tmp_path, architecture)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {key: 0.15}))
+    theirs = getattr(transformers, library)(transformers.AutoConfig.from_pretrained(folder))
+    assert models.build(artifact_info("pooled"), folder).dropout.p == theirs.dropout.p == 0.15
+
+
 def test_a_checkpoint_with_a_missing_tensor_is_refused(tmp_path):
     from safetensors.torch import load_file, save_file
 

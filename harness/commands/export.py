@@ -17,6 +17,7 @@ from harness.errors import RequestError
 from harness.records.files import read_json, whole_folder, write_bytes, write_json
 from harness.sources import code_files
 from harness.stages.export import is_exported
+from harness.tasks.tokenization import word_separator
 
 EXAMPLE = "harness export 3f2a --to my-model"
 
@@ -64,13 +65,28 @@ def _write(target: Path, source: Path, spec: dict[str, Any], record: Path) -> No
         else:
             shutil.copytree(artifact, scratch, dirs_exist_ok=True)
         write_json(scratch / "labels.json", {"labels": info["labels"]})
-        script = snippet(info, row["runtime"], own_code=bool(code_files(scratch)))
+        metrics = read_json(record / "metrics.json") or {}
+        script = snippet(
+            info,
+            row["runtime"],
+            own_code=bool(code_files(scratch)),
+            word_gap=_word_gap(scratch / "tokenizer.json"),
+            unanswerable=metrics.get("metrics", {}).get("no_answer_examples", 0) > 0,
+        )
         write_bytes(scratch / "usage.py", script.encode())
         write_bytes(scratch / "LICENCES.md", _licences(row, info).encode())
         write_json(
             scratch / "evidence.json",
-            {"row": row, "run_id": record.name, "metrics": read_json(record / "metrics.json")},
+            {"row": row, "run_id": record.name, "metrics": metrics},
         )
+
+
+def _word_gap(tokenizer_file: Path) -> str:
+    if not tokenizer_file.is_file():
+        return ""
+    from tokenizers import Tokenizer
+
+    return word_separator(Tokenizer.from_file(str(tokenizer_file)))
 
 
 def _licences(row: dict[str, Any], info: dict[str, Any]) -> str:

@@ -117,6 +117,9 @@ def check_provider(asked: str, running: list[str]) -> None:
     """Raise unless the provider asked for came up first.
 
     Where CUDA fails to start, ONNX Runtime warns, computes on the CPU, and answers all the same.
+    (Single nodes that it keeps on the CPU beside a working provider are not looked for: it puts
+    those that compute shapes there on purpose, which every graph of open sizes has, and its option
+    `session.disable_cpu_ep_fallback` refuses a session for the first of them.)
     """
     if not running or running[0] != asked:
         raise Unsupported(

@@ -67,6 +67,8 @@ class TensorFlowBackend(Backend):
         from harness.backends.tensorflow.model import build
 
         info = ArtifactInfo(model_kind, "tensorflow", "", "pooled", 2, "mean", ["0", "1"], 64)
+        if "pixel_values" in batch:  # Keras' applications pad by the size that they are built for
+            info.extra["image"] = {"size": batch["pixel_values"].shape[-1]}
         return build(info, model_folder).compute_hidden(batch)
 
     def resolve_dtype(

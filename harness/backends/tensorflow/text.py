@@ -12,8 +12,10 @@ from harness.backends.tensorflow.architectures import build as build_backbone
 from harness.backends.tensorflow.architectures import first
 from harness.backends.tensorflow.model import Inputs, TensorFlowModel
 
+#: as in `harness.backends.torch.models`
 _HEAD_DROPOUT_KEYS = (
-    "classifier_dropout", "seq_classif_dropout", "hidden_dropout_prob", "resid_pdrop",
+    "classifier_dropout", "classifier_dropout_prob", "cls_dropout", "seq_classif_dropout",
+    "hidden_dropout_prob", "resid_pdrop",
 )  # fmt: skip
 #: lengths and batches that XLA sees are padded up to a power of two from here
 _SMALLEST = 16

@@ -47,6 +47,16 @@ _DROPOUT_KEYS = (
     "mlp_dropout",
 )
 
+#: the same before a classifier: the first that is set counts
+_HEAD_DROPOUT_KEYS = (
+    "classifier_dropout",
+    "classifier_dropout_prob",  # ALBERT's
+    "cls_dropout",  # DeBERTa's
+    "seq_classif_dropout",  # DistilBERT's
+    "hidden_dropout_prob",
+    "resid_pdrop",
+)
+
 #: what builds each kind of model, with `build`'s arguments; a kind is a function and a line here
 BUILDERS = {
     "keras-application": "harness.backends.torch.applications:build_application",
@@ -310,7 +320,7 @@ def build_transformer(
         backbone = untrained(folder, config, attention)
     else:
         backbone = _pretrained(folder, config, attention)
-    return FittedModel(backbone, info, _head_dropout(config))
+    return FittedModel(backbone, info, _head_dropout(config) if dropout is None else dropout)
 
 
 def save(model: HeadedModel, info: ArtifactInfo, out: Path, folder: Path) -> None:
@@ -441,7 +451,7 @@ def _embedding_table(folder: Path) -> Tensor:
 
 def _head_dropout(config: Any) -> float:
     """The rate before the head, as the library's own classification heads choose it."""
-    for key in ("classifier_dropout", "seq_classif_dropout", *_DROPOUT_KEYS[:1], "resid_pdrop"):
+    for key in _HEAD_DROPOUT_KEYS:
         rate = getattr(config, key, None)
         if rate is not None:
             return float(rate)
