@@ -27,7 +27,7 @@ class TensorFlowBackend(Backend):
     name: ClassVar[str] = "tensorflow"
     kinds: ClassVar[tuple[str, ...]] = ("transformer", "timm", "keras-application")
     libraries: ClassVar[tuple[str, ...]] = ("tensorflow", "keras", "keras-hub")
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     runtime: ClassVar[str] = "tensorflow"
     references: ClassVar[Mapping[str, str]] = {"transformer": "torch", "timm": "torch"}
 

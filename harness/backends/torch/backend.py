@@ -33,7 +33,7 @@ class TorchBackend(Backend):
         "keras-application": ("timm",),
     }
     references: ClassVar = {"keras-application": "tensorflow"}
-    version = 4
+    version = 5
     runtime = "torch"
 
     def fit(self, request: FitRequest, progress: Progress) -> FitReport:
