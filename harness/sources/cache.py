@@ -65,12 +65,13 @@ def in_use(cache: Path, results: Path | None = None) -> Iterator[None]:
     """
     try:
         held = acquire(users_lock(cache), shared=True)
-        if results is not None:
-            folder = str(results.resolve())
-            write_json(cache / "results" / f"{digest(folder)}.json", {"folder": folder})
     except OSError:  # not ours to write, nor to remove from
         held = None
     try:
+        if results is not None:
+            folder = str(results.resolve())
+            with suppress(OSError):  # as above
+                write_json(cache / "results" / f"{digest(folder)}.json", {"folder": folder})
         yield
     finally:
         if held is not None:
