@@ -21,6 +21,7 @@ from harness.sources import (
     remote_code_allowed,
 )
 from harness.sources.derived import RECEIPT, sign
+from harness.sources.keras_zoo import LAYOUT
 from harness.suite import FileRef, Model
 
 
@@ -185,7 +186,7 @@ def test_a_damaged_folder_of_keras_is_not_used(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"weights")
-    sign(folder / RECEIPT, {"keras": "1.0"})
+    sign(folder / RECEIPT, {"keras": "1.0", "layout": LAYOUT})
     assert set(fetch_folder("keras:VGG16@1.0", None, tmp_path / "cache")) == {
         "config.json", "model.safetensors",
     }  # fmt: skip

@@ -27,6 +27,7 @@ from harness.backends.torch.from_h5 import torch_name
 from harness.backends.torch.from_onnx import prove
 from harness.errors import RequestError, Unsupported
 from harness.sources.model_files import local_names, usable
+from harness.specifications import model_spec
 from harness.stages.fetch import model_folder
 from harness.suite import Model
 from tests.torch_toys import artifact_info, random_backbone
@@ -205,8 +206,10 @@ def test_external_data_inside_the_folder_is_read(bert, tmp_path):
 
 
 def test_a_local_folder_of_onnx_is_a_model_of_a_suite(bert, tmp_path):
+    model = Model(id="m", source=f"path:{bert[1]}")
     job: Any = SimpleNamespace(
-        model_entry=Model(id="m", source=f"path:{bert[1]}"),
+        model_entry=model,
+        spec={"model": model_spec(model, tmp_path)},
         cache=tmp_path / "cache",
         base=tmp_path,
         trust_remote_code=False,

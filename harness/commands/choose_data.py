@@ -196,7 +196,7 @@ def choose_on_data(args: argparse.Namespace) -> int:
     reporter = make_reporter()
     place = Place(store, default_cache(), this_machine())
     try:
-        with disk_told(place), in_use(place.cache, args.results):
+        with disk_told(place), in_use(place.cache):
             options = Options(trust_remote_code=args.trust_remote_code)
             plan = make_plan(own.loaded, options, {}, place.machine)
             preflight(plan, plan.fits, place.cache, reporter)

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         kind = registry.executors.get(args.executor, "--executor")
         with (
             disk_told(place),
-            in_use(cache, args.results),
+            in_use(cache),
             kind(place, reporter, options) as executor,
         ):
             set_damaged_aside(plan, place, reporter)

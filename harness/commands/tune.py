@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         cache = default_cache()
         place = Place(store, cache, this_machine())
         walker = Walker(place, reporter)
-        with disk_told(place), in_use(cache, args.results), closing(walker):
+        with disk_told(place), in_use(cache), closing(walker):
             preflight(plan, plan.fits, cache, reporter)
             for entry in entries(plan, tune.space):
                 for settings in draw_trials(tune.space[entry.recipe], tune.trials, tune.seed):

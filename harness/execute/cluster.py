@@ -17,7 +17,7 @@ from harness.execute.report import PlainReporter, Reporter
 from harness.execute.walk import Walker, failures_of, launches_left
 from harness.plan import Machine, Run
 from harness.records.store import Store
-from harness.sources.cache import in_use
+from harness.sources.cache import in_use, serve
 
 #: how often an assignment is worked anew after its node or its process was lost
 NODE_LOSSES = 3
@@ -97,7 +97,8 @@ def work_here(
     assert held is not None
     walker = Walker(place, PlainReporter(log), given or None)
     try:
-        with in_use(cache, store.results), disk_told(place):
+        with in_use(cache), disk_told(place):
+            serve(cache, store.results)
             outcome = work(walker, assignment)
     except RequestError as error:
         return {"host": machine.host_id, "request": str(error)}

@@ -58,28 +58,28 @@ def default_cache() -> Path:
 
 
 @contextmanager
-def in_use(cache: Path, results: Path | None = None) -> Iterator[None]:
-    """While something reads what the cache holds: `harness gc` removes nothing meanwhile.
-
-    ``results``: the folder of records that will rest on it, which `harness gc` knows from then on.
-    """
+def in_use(cache: Path) -> Iterator[None]:
+    """While something reads what the cache holds: `harness gc` removes nothing meanwhile."""
     try:
         held = acquire(users_lock(cache), shared=True)
     except OSError:  # not ours to write, nor to remove from
         held = None
     try:
-        if results is not None:
-            folder = str(results.resolve())
-            with suppress(OSError):  # as above
-                write_json(cache / "results" / f"{digest(folder)}.json", {"folder": folder})
         yield
     finally:
         if held is not None:
             os.close(held)
 
 
+def serve(cache: Path, results: Path) -> None:
+    """Note that a folder of records rests on the cache: `harness gc` looks at it from then on."""
+    folder = str(results.resolve())
+    with suppress(OSError):  # not ours to write, nor to remove from
+        write_json(cache / "results" / f"{digest(folder)}.json", {"folder": folder})
+
+
 def results_folders(cache: Path) -> dict[Path, Path]:
-    """Notes of `in_use`, and the results folder that each names; some may be gone by now."""
+    """Notes of `serve`, and the results folder that each names; some may be gone by now."""
     notes = {note: read_json(note) for note in sorted((cache / "results").glob("*.json"))}
     return {note: Path(value["folder"]) for note, value in notes.items() if value is not None}
 

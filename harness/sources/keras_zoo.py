@@ -24,7 +24,7 @@ from harness.sources.patience import ended_at_a_standstill
 
 FILES = ["config.json", "model.safetensors"]
 #: raised when the same application would be written otherwise
-_LAYOUT = 2
+LAYOUT = 2
 #: the module that is run; its last line on standard error says what went wrong
 HELPER = "harness.backends.tensorflow.applications"
 #: its exit status where the request is wrong, and where the weights cannot be had
@@ -64,7 +64,7 @@ class KerasSource(Source):
         pinned = self.resolve(rest, context)
         name, _, release = pinned.partition("@")
         folder = context.cache / "keras" / pinned
-        made_by = {"keras": release, "layout": _LAYOUT}
+        made_by = {"keras": release, "layout": LAYOUT}
         if reusable(folder / RECEIPT, made_by):
             mark_used(folder / RECEIPT)
             return folder

@@ -87,7 +87,8 @@ def _data_key(job: Job) -> str:
 def _task_data(key: str, cache: Path, base: Path) -> TaskData:
     entry = TaskEntry.model_validate(json.loads(key)[0])
     # a file that changes while it is read is not the one that is looked at after that
-    return replace(read_task(entry, cache, base), pins=local_pins(dict(entry.data), base))
+    data = read_task(entry, cache, base)
+    return replace(data, pins=local_pins({s: getattr(entry.data, s) for s in SPLITS}, base))
 
 
 def fetch_task(
