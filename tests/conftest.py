@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -17,6 +18,11 @@ pytest_plugins = ["tests.turns"]
 #: real files to test with, beside a developer's checkout; tests that use them skip without
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
+
+NEEDS_TENSORFLOW = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None or importlib.util.find_spec("keras_hub") is None,
+    reason="needs the extra `tensorflow`",
+)
 
 #: the smallest suite there is; tests of messages count its lines
 MAJORITY_SUITE = """\

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
@@ -23,13 +22,9 @@ from harness.backends.torch.backend import TorchBackend
 from harness.backends.torch.runtime import TorchRuntime
 from harness.errors import Diverged, RequestError
 from tests import tensorflow_side
+from tests.conftest import NEEDS_TENSORFLOW
 from tests.torch_toys import accuracy, silent, toy_request
 from tests.vision_toys import picture_request, random_timm
-
-needs_tensorflow = pytest.mark.skipif(
-    importlib.util.find_spec("tensorflow") is None or importlib.util.find_spec("keras_hub") is None,
-    reason="needs the extra `tensorflow`",
-)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +153,7 @@ def test_initial_weights_are_glorots_draw():
     assert not any(np.array_equal(a[0], b[0]) for a, b in zip(layers, other, strict=True))
 
 
-@needs_tensorflow
+@NEEDS_TENSORFLOW
 @pytest.mark.parametrize(
     ("hidden", "smoothing"), [((16,), 0.0), ((16,), 0.1), ((8, 5), 0.0)], ids=str
 )
@@ -182,7 +177,7 @@ def test_a_head_trains_as_keras_fit_does(there, generator, hidden, smoothing):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-@needs_tensorflow
+@NEEDS_TENSORFLOW
 def test_a_head_of_real_width_trains_as_keras_fit_does(there, generator):
     """As wide as EfficientNet's features, 60 updates. Adam divides small gradients by their own
     size, rounding included: the few weights whose gradients nearly cancel differ most."""
@@ -406,7 +401,7 @@ def test_each_epoch_trains_on_a_copy_of_its_own(request_for):
         assert np.array_equal(own[0], other[0]) and np.array_equal(own[1], other[1])
 
 
-@needs_tensorflow
+@NEEDS_TENSORFLOW
 def test_tensorflow_takes_the_features_that_pytorch_computed(there, tmp_path):
     folder = random_timm(tmp_path, "vgg11")
     settings = {"hidden": (16,), "epochs": 20, "learning_rate": 1e-2}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -22,16 +21,10 @@ from harness.backends.torch.optimiser import adamw
 from harness.backends.torch.runtime import TorchRuntime
 from harness.errors import Unsupported
 from tests import tensorflow_side
+from tests.conftest import NEEDS_TENSORFLOW
 from tests.torch_toys import accuracy, random_backbone, silent, toy, toy_request
 
-pytestmark = [
-    pytest.mark.skipif(
-        importlib.util.find_spec("tensorflow") is None
-        or importlib.util.find_spec("keras_hub") is None,
-        reason="needs the extra `tensorflow`",
-    ),
-    pytest.mark.timeout(600),
-]
+pytestmark = [NEEDS_TENSORFLOW, pytest.mark.timeout(600)]
 
 ARCHITECTURES = ["albert", "bert", "distilbert", "electra", "gpt2", "llama", "roberta"]
 

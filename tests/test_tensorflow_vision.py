@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import multiprocessing
 import shutil
@@ -25,17 +24,11 @@ from harness.errors import Unsupported
 from harness.tasks.base import Pixels
 from harness.tasks.images import image_encoder, resize
 from tests import tensorflow_side
+from tests.conftest import NEEDS_TENSORFLOW
 from tests.torch_toys import accuracy, silent
 from tests.vision_toys import ARCHITECTURES, LEARNS, picture_request, random_model, random_timm
 
-pytestmark = [
-    pytest.mark.skipif(
-        importlib.util.find_spec("tensorflow") is None
-        or importlib.util.find_spec("keras_hub") is None,
-        reason="needs the extra `tensorflow`",
-    ),
-    pytest.mark.timeout(600),
-]
+pytestmark = [NEEDS_TENSORFLOW, pytest.mark.timeout(600)]
 
 SMALL = "mobilenetv3_small_050"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +11,11 @@ import pytest
 from PIL import Image
 
 from harness.backends.parity import PARITY_BOUND
-from tests.conftest import Answer, call_harness
+from tests.conftest import NEEDS_TENSORFLOW, Answer, call_harness
 from tests.snippets import ask, exported, predictions
 from tests.vision_toys import pictures, random_timm
 
-pytestmark = [
-    pytest.mark.skipif(
-        importlib.util.find_spec("tensorflow") is None
-        or importlib.util.find_spec("keras_hub") is None,
-        reason="needs the extra `tensorflow`",
-    ),
-    pytest.mark.timeout(600),
-]
+pytestmark = [NEEDS_TENSORFLOW, pytest.mark.timeout(600)]
 
 SUITE = """\
 suite: toys

@@ -9,6 +9,16 @@ import numpy as np
 
 FILE = "head.safetensors"
 
+#: a configuration's dropout before a classifier, by library and architecture: the first that is set
+HEAD_DROPOUT_KEYS = (
+    "classifier_dropout",
+    "classifier_dropout_prob",  # ALBERT's
+    "cls_dropout",  # DeBERTa's
+    "seq_classif_dropout",  # DistilBERT's
+    "hidden_dropout_prob",
+    "resid_pdrop",
+)
+
 #: weight (out, in) and bias (out,), float32, of each layer; between layers there is a ReLU
 HeadLayers = list[tuple[np.ndarray, np.ndarray]]
 

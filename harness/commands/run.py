@@ -71,11 +71,7 @@ def run(args: argparse.Namespace) -> int:
         place = Place(store, cache, this_machine(), args.retry, args.refit)
         options = ExecutorOptions(args.jobs, args.devices, args.address, args.store)
         kind = registry.executors.get(args.executor, "--executor")
-        with (
-            disk_told(place),
-            in_use(cache),
-            kind(place, reporter, options) as executor,
-        ):
+        with disk_told(place), in_use(cache), kind(place, reporter, options) as executor:
             set_damaged_aside(plan, place, reporter)
             if todo := unfinished(plan, place):
                 preflight(plan, todo, cache, reporter)

@@ -31,12 +31,9 @@ def claim(place: Place, fit_id: str, *, wait: bool = False) -> Claim | None:
         for path in (place.cache / "locks" / f"{fit_id}.lock", place.store.lock(fit_id)):
             descriptor = acquire(path, wait=wait)
             if descriptor is None:
-                break
+                return None
             held.append(descriptor)
-        else:
-            return Claim(tuple(held))
-    except BaseException:  # interrupted, or the second one's disk is full
+        claimed, held = Claim(tuple(held)), []
+        return claimed
+    finally:  # another has the second one, we are interrupted, or its disk is full
         Claim(tuple(held)).release()
-        raise
-    Claim(tuple(held)).release()
-    return None

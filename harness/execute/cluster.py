@@ -17,7 +17,7 @@ from harness.execute.report import PlainReporter, Reporter
 from harness.execute.walk import Walker, failures_of, launches_left
 from harness.plan import Machine, Run
 from harness.records.store import Store
-from harness.sources.cache import in_use, serve
+from harness.sources.cache import in_use, note_results
 
 #: how often an assignment is worked anew after its node or its process was lost
 NODE_LOSSES = 3
@@ -98,7 +98,7 @@ def work_here(
     walker = Walker(place, PlainReporter(log), given or None)
     try:
         with in_use(cache), disk_told(place):
-            serve(cache, store.results)
+            note_results(cache, store.results)
             outcome = work(walker, assignment)
     except RequestError as error:
         return {"host": machine.host_id, "request": str(error)}

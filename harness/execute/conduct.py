@@ -27,7 +27,7 @@ from harness.records.identity import digest
 from harness.records.locks import acquire, locked
 from harness.records.resolved import dtypes, read_resolved, write_resolved
 from harness.records.store import status_of
-from harness.sources.cache import serve
+from harness.sources.cache import note_results
 from harness.specifications import pins
 from harness.stages.reference import reference_framework
 
@@ -55,7 +55,7 @@ def execute(
         finally:
             if not executor.take_over(walker):
                 walker.close()
-        serve(place.cache, place.store.results)
+        note_results(place.cache, place.store.results)
         write_json(place.store.folder / "plan.json", summary(plan, place.store.folder, command))
         todo = unfinished(plan, place)
         outcome.kept = len(plan.runs()) - sum(len(fit.runs) for fit in todo)

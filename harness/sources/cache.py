@@ -71,7 +71,7 @@ def in_use(cache: Path) -> Iterator[None]:
             os.close(held)
 
 
-def serve(cache: Path, results: Path) -> None:
+def note_results(cache: Path, results: Path) -> None:
     """Note that a folder of records rests on the cache: `harness gc` looks at it from then on."""
     folder = str(results.resolve())
     with suppress(OSError):  # not ours to write, nor to remove from
@@ -79,7 +79,7 @@ def serve(cache: Path, results: Path) -> None:
 
 
 def results_folders(cache: Path) -> dict[Path, Path]:
-    """Notes of `serve`, and the results folder that each names; some may be gone by now."""
+    """Notes of `note_results`, and the results folder that each names; some may be gone by now."""
     notes = {note: read_json(note) for note in sorted((cache / "results").glob("*.json"))}
     return {note: Path(value["folder"]) for note, value in notes.items() if value is not None}
 

@@ -8,15 +8,11 @@ from typing import Any
 import numpy as np
 
 from harness.backends.base import ArtifactInfo, Batch
+from harness.backends.heads import HEAD_DROPOUT_KEYS
 from harness.backends.tensorflow.architectures import build as build_backbone
 from harness.backends.tensorflow.architectures import first
 from harness.backends.tensorflow.model import Inputs, TensorFlowModel
 
-#: as in `harness.backends.torch.models`
-_HEAD_DROPOUT_KEYS = (
-    "classifier_dropout", "classifier_dropout_prob", "cls_dropout", "seq_classif_dropout",
-    "hidden_dropout_prob", "resid_pdrop",
-)  # fmt: skip
 #: lengths and batches that XLA sees are padded up to a power of two from here
 _SMALLEST = 16
 
@@ -75,7 +71,7 @@ def build_transformer(
 ) -> TextModel:
     """A text backbone of KerasHub with the folder's weights."""
     backbone, checkpoint, config = build_backbone(folder, scratch=scratch, dropout=dropout)
-    rate = dropout if dropout is not None else first(config, _HEAD_DROPOUT_KEYS, 0.0)
+    rate = dropout if dropout is not None else first(config, HEAD_DROPOUT_KEYS, 0.0)
     return TextModel(backbone, checkpoint, info, float(rate), seed)
 
 

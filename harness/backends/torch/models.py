@@ -22,7 +22,13 @@ from torch import Tensor, nn
 
 from harness.backends.base import ArtifactInfo
 from harness.backends.dtype_trial import TOKENS
-from harness.backends.heads import HeadLayers, initial_head, load_head, save_head
+from harness.backends.heads import (
+    HEAD_DROPOUT_KEYS,
+    HeadLayers,
+    initial_head,
+    load_head,
+    save_head,
+)
 from harness.backends.torch.packing import Packing
 from harness.backends.torch.remote_code import copy_code, loading_options, own_class
 from harness.backends.torch.zoo import hide_torchvision
@@ -45,16 +51,6 @@ _DROPOUT_KEYS = (
     "hidden_dropout",
     "embedding_dropout",
     "mlp_dropout",
-)
-
-#: the same before a classifier: the first that is set counts
-_HEAD_DROPOUT_KEYS = (
-    "classifier_dropout",
-    "classifier_dropout_prob",  # ALBERT's
-    "cls_dropout",  # DeBERTa's
-    "seq_classif_dropout",  # DistilBERT's
-    "hidden_dropout_prob",
-    "resid_pdrop",
 )
 
 #: what builds each kind of model, with `build`'s arguments; a kind is a function and a line here
@@ -451,7 +447,7 @@ def _embedding_table(folder: Path) -> Tensor:
 
 def _head_dropout(config: Any) -> float:
     """The rate before the head, as the library's own classification heads choose it."""
-    for key in _HEAD_DROPOUT_KEYS:
+    for key in HEAD_DROPOUT_KEYS:
         rate = getattr(config, key, None)
         if rate is not None:
             return float(rate)
