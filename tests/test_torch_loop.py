@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from torch.nn.utils import clip_grad_norm_
 
 from harness.backends import batches
 from harness.backends.base import predict_all
+from harness.backends.torch import loop
 from harness.backends.torch.backend import TorchBackend
 from harness.backends.torch.losses import span_cross_entropy
-from harness.backends.torch.models import load
+from harness.backends.torch.models import build, load
 from harness.backends.torch.optimiser import clip
 from harness.backends.torch.runtime import TorchRuntime
 from harness.backends.torch.tensors import to_tensors
@@ -235,6 +237,24 @@ def test_the_span_loss_gives_padding_no_probability():
     smoothed = float(span_cross_entropy(logits, real, targets, 0.1))
     start = math.log(1 + math.exp(-1)) + 0.05  # half of the mass of 0.1 sits one logit lower
     assert smoothed == pytest.approx((start + math.log(2)) / 2)
+
+
+def test_on_a_gpu_the_library_chooses_the_attention_that_an_architecture_has(tmp_path, monkeypatch):
+    """DeBERTa has no SDPA: asked for it by name, transformers refuses to build it."""
+    attentions = []
+
+    def build_and_stop(*arguments, **options):
+        attentions.append(build(*arguments, **options).backbone.config._attn_implementation)
+        raise InterruptedError  # what follows needs the GPU
+
+    monkeypatch.setattr(loop, "set_up", lambda device, threads: None)
+    monkeypatch.setattr(loop, "reproducible", lambda seed, device: nullcontext())
+    monkeypatch.setattr(loop, "build", build_and_stop)
+    for architecture in ("bert", "deberta-v2"):
+        request = toy_request(tmp_path, random_backbone(tmp_path, architecture), epochs=1)
+        with pytest.raises(InterruptedError):
+            loop.train(dataclasses.replace(request, device="cuda"), silent)
+    assert attentions == ["sdpa", "eager"]
 
 
 @pytest.mark.parametrize("stage", ["fit", "load"])
