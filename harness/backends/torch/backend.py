@@ -103,11 +103,12 @@ class TorchBackend(Backend):
         """bfloat16 where training steps are faster with it, measured on a CPU, known on a GPU."""
         import torch
 
-        from harness.backends.torch.threads import use_threads
+        from harness.backends.torch.threads import set_up, use_threads
 
         if device != "cpu":
-            supported = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-            return on_gpu(supported)
+            set_up(device, threads)
+            # a card without the units emulates them, and is slower than in float32
+            return on_gpu(torch.cuda.is_bf16_supported(including_emulation=False))
         if model_kind == "static-embeddings" or model_folder is None:
             return "float32", {"reason": "a table of embeddings has no products to speed up"}
         use_threads(threads)

@@ -26,6 +26,9 @@ def set_up(device: str, threads: int) -> None:
     use_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    if is_gpu(device):
+        # events are recorded on the current device, and pinned memory belongs to its context
+        torch.cuda.set_device(gpu_index(device) or 0)
 
 
 def use_threads(threads: int) -> None:
