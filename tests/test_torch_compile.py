@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from harness.backends.base import predict_all
 from harness.backends.parity import parity
-from harness.backends.torch.compiled import TorchCompileRuntime
+from harness.backends.torch.compiled import TorchCompileRuntime, compiled
 from harness.backends.torch.runtime import TorchRuntime
 from harness.errors import Unsupported
 from tests import tiny_models
@@ -31,6 +32,25 @@ def test_it_is_registered_under_its_name() -> None:
     from harness import registry
 
     assert registry.runtimes.get("torch-compile") is TorchCompileRuntime
+
+
+def test_on_a_gpu_each_shape_is_recorded_when_it_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CUDA graph is there from the third call: a warm-up of one call a shape must suffice."""
+    calls: list[str] = []
+
+    class Counted(torch.nn.Module):
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            calls.append(f"call {ids.shape[1]}")
+            return ids
+
+    monkeypatch.setattr(torch, "compile", lambda model, **_: model)
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: calls.append("step"))
+    model = compiled(Counted(), "cuda")
+    for length, times in ((3, 3), (5, 3), (3, 1)):
+        calls.clear()
+        ids = torch.ones(1, length, dtype=torch.int64)
+        assert torch.equal(model(ids=ids), ids)
+        assert calls == ["step", f"call {length}"] * times
 
 
 @pytest.mark.slow  # Inductor compiles C++ twice: 30 s on a quiet machine

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: what Inductor looks for, unless ``CXX`` names another
 _COMPILERS = ("g++", "clang++", "c++")
+#: calls of a shape before its CUDA graph is replayed: one without it, one that records it
+RECORDING_CALLS = 2
 
 
 class TorchCompileRuntime(TorchRuntime):
@@ -53,13 +55,24 @@ def compiled(model: nn.Module, device: str) -> nn.Module:
         return optimised
 
     class Stepped(torch.nn.Module):
-        """Tells CUDA graphs that a call's outputs are not needed once the next one begins."""
+        """Tells CUDA graphs that a call's outputs are not needed once the next one begins.
+
+        There is a graph for each shape: the first call of one runs without, the second records it.
+        Both happen when a shape is met, so that a warm-up of one call a shape leaves none to do.
+        """
 
         def __init__(self) -> None:
             super().__init__()
             self.optimised = optimised
+            self.met: set[tuple[torch.Size, ...]] = set()
 
         def forward(self, **inputs: Any) -> Any:
+            shapes = tuple(tensor.shape for tensor in inputs.values())
+            if shapes not in self.met:
+                self.met.add(shapes)
+                for _ in range(RECORDING_CALLS):
+                    torch.compiler.cudagraph_mark_step_begin()
+                    self.optimised(**inputs)
             torch.compiler.cudagraph_mark_step_begin()
             return self.optimised(**inputs)
 

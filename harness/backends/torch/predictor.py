@@ -10,7 +10,7 @@ from torch import nn
 
 from harness.backends.base import Batch, Predictor
 
-#: calls before the first event: kernels are loaded, and CUDA graphs recorded, at the first three
+#: calls before the first event: kernels are loaded, and shapes that are new met, at the first
 _WARM_UP = 3
 
 
