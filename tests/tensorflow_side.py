@@ -23,6 +23,40 @@ def set_up() -> None:
     set_up("cpu", 1)
 
 
+def threads_of_a_fit_after_a_reference() -> int:
+    """In a worker's process, whose environment tells the threads of all its fits."""
+    import os
+
+    from harness.backends.tensorflow import threads
+
+    os.environ["OMP_NUM_THREADS"] = "2"
+    threads.set_up("cpu", 0)  # as `hidden_states` does
+    import tensorflow as tf
+
+    assert int(tf.constant(1) + 1) == 2  # it runs now
+    threads.set_up("cpu", 2)
+    return threads.observed_threads()
+
+
+def shown(device: str, gpus: list[str]) -> tuple[list[str], list[str]]:
+    """Of these GPUs: those that TensorFlow is let see, and whose memory it takes as needed."""
+    import tensorflow as tf
+
+    from harness.backends.tensorflow import threads
+
+    visible: list[list[str]] = []
+    growing: list[str] = []
+    with (
+        mock.patch.object(tf.config, "list_physical_devices", lambda kind: gpus),
+        mock.patch.object(tf.config, "set_visible_devices", lambda v, kind: visible.append(v)),
+        mock.patch.object(
+            tf.config.experimental, "set_memory_growth", lambda gpu, grows: growing.append(gpu)
+        ),
+    ):
+        threads.set_up(device, 1)
+    return visible[0], growing
+
+
 def takes_tf32() -> bool:
     import tensorflow as tf
 

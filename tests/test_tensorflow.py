@@ -60,6 +60,22 @@ def test_float32_is_not_tf32(there):
     assert not there(tensorflow_side.takes_tf32)
 
 
+def test_of_the_gpus_it_takes_the_first_and_of_that_the_memory_it_needs(there):
+    """Unasked, it takes nearly all memory of every GPU that it sees."""
+    assert there(tensorflow_side.shown, "cuda", ["first", "second"]) == (["first"], ["first"])
+    assert there(tensorflow_side.shown, "cpu", ["first", "second"]) == ([], [])
+    with pytest.raises(Unsupported, match="TensorFlow sees no GPU"):
+        there(tensorflow_side.shown, "cuda:0", [])
+    with pytest.raises(Unsupported, match="on the first GPU here, not on cuda:1"):
+        there(tensorflow_side.shown, "cuda:1", ["first", "second"])
+
+
+def test_a_worker_that_computed_a_reference_fits_on_all_its_threads():
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context) as pool:
+        assert pool.submit(tensorflow_side.threads_of_a_fit_after_a_reference).result() == 2
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_backbone_passes_the_gate_and_comes_back_whole(there, request_for, architecture):
     request = request_for(architecture, spread=0.2)
