@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from harness.errors import RequestError
-from harness.execute.base import Assignment
+from harness.execute.base import Assignment, Place
+from harness.execute.report import PlainReporter
 from harness.execute.resources import Resources
+from harness.execute.walk import Walker
 from harness.plan import Machine, Options, make_plan
+from harness.records.store import Store
 from harness.suite import load_suite
 from tests.conftest import MAJORITY_SUITE
 
@@ -67,3 +70,18 @@ def test_a_gpu_that_devices_leaves_out_is_refused(on: dict[str, Assignment]) -> 
     resources.check([on["cpu"], on["cuda"], on["cuda:0"]])
     with pytest.raises(RequestError, match=r"--devices leaves out cuda:1.*needs; add"):
         resources.check([on["cuda:1"]])
+
+
+def test_a_process_that_fits_on_a_gpu_computes_no_reference(
+    on: dict[str, Assignment], tmp_path: Path
+) -> None:
+    """TensorFlow sees, once it has started, the GPU or none: references are the CPU's."""
+    place = Place(Store(tmp_path / "results", "mine"), tmp_path / "cache", TWO_GPUS)
+    walker = Walker(place, PlainReporter(), "4")
+    for device in ("cuda", "cuda:1"):
+        fit = on[device].fit
+        fits = walker.worker("tensorflow", fit)
+        references = walker.worker("tensorflow", fit, "reference")
+        assert fits is walker.worker("tensorflow", fit, "score") and fits is not references
+        assert references is walker.worker("tensorflow", on["cpu"].fit)
+    assert len(walker.workers) == 3

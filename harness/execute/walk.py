@@ -165,7 +165,7 @@ class Walker:
         seconds = getattr(limits, f"{stage}_seconds", limits.other_seconds)
         bounds = Bounds(seconds, limit_bytes(limits.memory_gb))
         log = self.log(job.run_id or job.fit_id or job.model["id"], stage)
-        worker = self.worker(framework, assignment.fit)
+        worker = self.worker(framework, assignment.fit, stage)
         device = device_name(assignment.fit.spec["device"], self.gpu)
         devices = self.devices
 
@@ -197,9 +197,11 @@ class Walker:
         if self.stopped():
             raise KeyboardInterrupt
 
-    def worker(self, framework: str, fit: Fit) -> WorkerProcess:
+    def worker(self, framework: str, fit: Fit, stage: str = "fit") -> WorkerProcess:
+        """The process that works a stage: TensorFlow, once started, sees the GPU or sees none, and
+        references are computed on the CPU."""
         threads = fit.spec["threads"]
-        name = f"{framework}-{threads}"
+        name = f"{framework}-{threads}-{'cpu' if stage == 'reference' else fit.spec['device']}"
         if fit.model.trust_remote_code:  # no other model shall meet what its code left behind
             name += f"-{fit.model.id}"
         if name not in self.workers:
