@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness.errors import RequestError
+from harness.execute import worker
 from harness.execute.base import Assignment, Place
 from harness.execute.report import PlainReporter
 from harness.execute.resources import Resources
@@ -85,3 +88,15 @@ def test_a_process_that_fits_on_a_gpu_computes_no_reference(
         assert fits is walker.worker("tensorflow", fit, "score") and fits is not references
         assert references is walker.worker("tensorflow", on["cpu"].fit)
     assert len(walker.workers) == 3
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_after_a_stage_pytorch_gives_the_gpu_back_if_it_used_it(
+    used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its warm process would keep what a fit took, while another process is timed."""
+    freed: list[bool] = []
+    cuda = SimpleNamespace(is_initialized=lambda: used, empty_cache=lambda: freed.append(True))
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    worker._leave_gpu()
+    assert freed == [True] * used

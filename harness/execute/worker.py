@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import faulthandler
+import gc
 import json
 import os
 import sys
@@ -49,10 +50,23 @@ def main() -> int:
         for line in sys.stdin:
             request = json.loads(line)
             _log_to(request["log"])
-            _answer(answers, _work(request, answers))
+            event = _work(request, answers)
+            _leave_gpu()
+            _answer(answers, event)
     except (KeyboardInterrupt, BrokenPipeError):  # the parent has ended this stage, or itself
         return 130
     return 0
+
+
+def _leave_gpu() -> None:
+    """Give back the GPU's memory that PyTorch keeps for its next tensors: the next process there
+    may be one that is timed, or another framework's."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return
+    gc.collect()  # what a stage left in cycles
+    with suppress(RuntimeError):  # a GPU in trouble says so once more
+        torch.cuda.empty_cache()
 
 
 def _log_to(path: str) -> None:
