@@ -11,7 +11,7 @@ import pytest
 
 from harness.backends.base import pad, predict_all
 from harness.backends.onnxruntime import OnnxRuntime, OnnxRuntimeInt8
-from harness.backends.onnxruntime.session import check_provider
+from harness.backends.onnxruntime.session import check_provider, providers
 from harness.backends.parity import PARITY_BOUND, parity
 from harness.errors import Unsupported
 from tests import tiny_models
@@ -176,6 +176,54 @@ def test_cuda_is_refused_where_there_is_none(bert, device):
         pytest.skip("this build of ONNX Runtime knows CUDA")
     with pytest.raises(Unsupported, match=f"'{device}' needs CUDAExecutionProvider"):
         OnnxRuntime().load(*bert, device=device, threads=1)
+
+
+def test_a_gpu_is_named_without_tf32_once_its_libraries_are_loaded(monkeypatch):
+    import onnxruntime
+
+    loaded = []
+
+    def available():
+        assert loaded, "a CUDA provider of its own library is there once it could be loaded"
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: loaded.append(True))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", available)
+    options = {"use_tf32": "0"}
+    assert providers("cuda") == [("CUDAExecutionProvider", options)]
+    assert providers("cuda:1") == [("CUDAExecutionProvider", options | {"device_id": 1})]
+
+
+def test_the_reference_product_of_a_gpu_is_that_gpus_in_float32(monkeypatch):
+    import onnxruntime
+
+    from harness.backends.onnxruntime import products
+
+    asked = {}
+
+    class Session:
+        def __init__(self, model, options, providers):
+            asked["providers"] = providers
+
+        def get_providers(self):
+            return [asked["providers"][0][0]]
+
+        def io_binding(self):
+            return self
+
+        def bind_ortvalue_input(self, name, value):
+            asked[name] = value
+
+        def bind_output(self, name, *place):
+            asked[name] = place
+
+    chosen = [("CUDAExecutionProvider", {"use_tf32": "0", "device_id": 1})]
+    monkeypatch.setattr(products, "_GPU_SIZE", 2)
+    monkeypatch.setattr(products, "providers", lambda device: chosen)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(onnxruntime.OrtValue, "ortvalue_from_numpy", lambda array, *place: place)
+    assert [product.dtype for product in products.products("cuda:1", 1)] == ["float32"]
+    assert asked == {"providers": chosen, "left": ("cuda", 1), "product": ("cuda", 1)}
 
 
 def test_a_session_that_fell_back_to_the_cpu_is_an_error(bert):

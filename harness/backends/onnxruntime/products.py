@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends.onnxruntime.session import PROVIDERS
+from harness.backends.onnxruntime.session import check_provider, providers
+from harness.devices import gpu_index
 from harness.measure.reference_speed import Product, flops_of
 
 #: rows and columns, as in `harness.backends.torch.products`
@@ -30,16 +31,14 @@ def _product(dtype: str, device: str, threads: int) -> Product:
     # its threads would spin on beside a model's own
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        _model(dtype, size), options, providers=[PROVIDERS[device.partition(":")[0]]]
-    )
-    kind = np.float32 if dtype == "float32" else np.uint8
-    value = onnxruntime.OrtValue.ortvalue_from_numpy(
-        np.ones((size, size), kind), device.partition(":")[0], 0
-    )
+    chosen = providers(device)
+    session = onnxruntime.InferenceSession(_model(dtype, size), options, providers=chosen)
+    check_provider(chosen[0][0], session.get_providers())
+    left = np.ones((size, size), np.float32 if dtype == "float32" else np.uint8)
+    kind, index = device.partition(":")[0], gpu_index(device) or 0
     binding = session.io_binding()  # nothing is copied to or from a GPU
-    binding.bind_ortvalue_input("left", value)
-    binding.bind_output("product", device.partition(":")[0])
+    binding.bind_ortvalue_input("left", onnxruntime.OrtValue.ortvalue_from_numpy(left, kind, index))
+    binding.bind_output("product", kind, index)
 
     def multiply() -> None:
         session.run_with_iobinding(binding)

@@ -40,18 +40,13 @@ class OnnxPredictor(Predictor):
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3  # errors; a provider that did not come up is one of ours
-        provider = _provider(device)
-        chosen: dict[str, Any] = dict(_OPTIONS.get(provider, {}))
-        if (index := gpu_index(device)) is not None:
-            chosen["device_id"] = index
+        chosen = providers(device)
         try:
-            self._session = onnxruntime.InferenceSession(
-                model, options, providers=[(provider, chosen)]
-            )
+            self._session = onnxruntime.InferenceSession(model, options, providers=chosen)
         except Exception as error:  # its exceptions share no public base class
             first = str(error).strip().splitlines()[0]
             raise Unsupported(f"ONNX Runtime cannot load {model.name}: {first}") from error
-        check_provider(provider, self._session.get_providers())
+        check_provider(chosen[0][0], self._session.get_providers())
         self._inputs = [i.name for i in self._session.get_inputs()]
         self._device, self._dtype = device, dtype
 
@@ -99,10 +94,23 @@ def bound_run(session: Any, feed: dict[str, np.ndarray], device: str) -> np.ndar
     return logits
 
 
+def providers(device: str) -> list[tuple[str, dict[str, Any]]]:
+    """What a session for a device asks for: the one provider, with its options. Raises
+    `Unsupported` where this build of ONNX Runtime lacks it."""
+    provider = _provider(device)
+    chosen: dict[str, Any] = dict(_OPTIONS.get(provider, {}))
+    if (index := gpu_index(device)) is not None:
+        chosen["device_id"] = index
+    return [(provider, chosen)]
+
+
 def _provider(device: str) -> str:
-    """The provider for a device; `Unsupported` where this build of ONNX Runtime lacks it."""
     import onnxruntime
 
+    if is_gpu(device):
+        # CUDA's and cuDNN's packages lie where the system looks for no libraries; without this a
+        # session falls back to the CPU, unless PyTorch has loaded them
+        onnxruntime.preload_dlls()
     provider = PROVIDERS.get("cuda" if is_gpu(device) else device)
     available = onnxruntime.get_available_providers()
     if provider is None or provider not in available:
