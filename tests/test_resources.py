@@ -11,6 +11,7 @@ import pytest
 from harness.errors import RequestError
 from harness.execute import worker
 from harness.execute.base import Assignment, Place
+from harness.execute.devices import device_name
 from harness.execute.report import PlainReporter
 from harness.execute.resources import Resources
 from harness.execute.walk import Walker
@@ -73,6 +74,29 @@ def test_a_gpu_that_devices_leaves_out_is_refused(on: dict[str, Assignment]) -> 
     resources.check([on["cpu"], on["cuda"], on["cuda:0"]])
     with pytest.raises(RequestError, match=r"--devices leaves out cuda:1.*needs; add"):
         resources.check([on["cuda:1"]])
+
+
+@pytest.mark.parametrize(
+    ("visible", "asked", "given", "name"),
+    [
+        (None, "cpu", None, "cpu"),
+        (None, "cuda", None, "cuda:0"),
+        (None, "cuda:1", None, "cuda:1"),
+        ("4,6", "cpu", "6", "cpu"),
+        ("4,6", "cuda", None, "cuda:4"),
+        ("4,6", "cuda", "6", "cuda:6"),
+        ("4,6", "cuda:1", None, "cuda:6"),
+        ("4,6", "cuda:7", None, "cuda:7"),
+    ],
+)
+def test_processes_that_see_other_gpus_wait_for_each_other_on_one_card(
+    visible: str | None, asked: str, given: str | None, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock of a card is named as the driver does, whatever its number is to a process."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert device_name(asked, given) == name
 
 
 def test_a_process_that_fits_on_a_gpu_computes_no_reference(

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from harness.devices import gpu_index, is_gpu
+from harness.measure.gpu_state import visible_device
 from harness.records.locks import acquire
 
 #: seconds between the end of the last stage of ours on a device and a measurement on it: caches
@@ -73,8 +75,15 @@ class Devices:
 
 
 def device_name(asked: str, gpu: str | None = None) -> str:
-    """What a specification's ``cpu`` or ``cuda`` is here; ``gpu``: the index that we were given."""
-    return f"cuda:{gpu or 0}" if asked == "cuda" else asked
+    """What a specification's ``cpu``, ``cuda`` or ``cuda:N`` is here: a GPU by the driver's number,
+    or as ``CUDA_VISIBLE_DEVICES`` calls it. ``gpu``: the one that we were given for ``cuda``."""
+    if not is_gpu(asked):
+        return asked
+    index = gpu_index(asked)
+    if index is None and gpu is not None:
+        return f"cuda:{gpu}"
+    shown = visible_device(index or 0)
+    return f"cuda:{index or 0}" if shown is None else f"cuda:{shown}"
 
 
 @cache
