@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,6 +74,30 @@ def test_hidden_gpus_are_none(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert host.gpus() == []
     assert not host.has_gpu()
+
+
+def test_a_gpu_without_memory_of_its_own_is_a_gpu(monkeypatch):
+    """A GB10 shares the CPU's memory, and its driver tells none."""
+
+    class Nvml:
+        class NVMLError(Exception):
+            pass
+
+        nvmlInit = nvmlShutdown = staticmethod(lambda: None)
+        nvmlDeviceGetCount = staticmethod(lambda: 2)
+        nvmlDeviceGetHandleByIndex = staticmethod(int)
+        nvmlDeviceGetName = staticmethod(lambda handle: ("NVIDIA GB10", "NVIDIA H200")[handle])
+
+        @classmethod
+        def nvmlDeviceGetMemoryInfo(cls, handle):
+            if handle == 0:
+                raise cls.NVMLError("Not Supported")
+            return SimpleNamespace(total=150.8e9)
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml)
+    assert host.gpus() == ["NVIDIA GB10", "NVIDIA H200 151 GB"]
+    assert host.has_gpu()
 
 
 def test_missing_distributions_have_no_version():

@@ -139,7 +139,8 @@ def memory_gb(
 
 
 def gpus() -> list[str]:
-    """Name and memory of every NVIDIA GPU, by the driver's own library; [] where there is none.
+    """Name and memory, if it has its own, of every NVIDIA GPU, by the driver's own library; []
+    where there is none.
 
     Needs the distribution ``nvidia-ml-py``, and respects ``CUDA_VISIBLE_DEVICES`` only so far as
     an empty or negative value hides all of them.
@@ -161,8 +162,12 @@ def gpus() -> list[str]:
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             name = pynvml.nvmlDeviceGetName(handle)
             name = name.decode() if isinstance(name, bytes) else name
-            total = pynvml.nvmlDeviceGetMemoryInfo(handle).total / 1e9
-            found.append(f"{name} {total:.0f} GB")
+            try:
+                total = pynvml.nvmlDeviceGetMemoryInfo(handle).total / 1e9
+            except pynvml.NVMLError:  # a GPU that shares the CPU's memory (GB10) has none to tell
+                found.append(str(name))
+            else:
+                found.append(f"{name} {total:.0f} GB")
         return found
     except pynvml.NVMLError:
         return []
