@@ -83,6 +83,17 @@ def test_the_gpus_own_time_is_part_of_the_whole(artifact: Path) -> None:
     assert np.median(times) <= np.median(whole) * 1.2
 
 
+def test_a_gpus_own_time_is_taken_on_the_gpu_that_computes(artifact: Path, cuda: Any) -> None:
+    if cuda.cuda.device_count() < 2:
+        pytest.skip("needs a second GPU")
+    batch = pad(tiny_models.tokens([30]), np.array([0]))
+    first, second = (
+        np.median(on(device, artifact).device_times_ms(batch, 20))
+        for device in ("cuda:0", "cuda:1")
+    )
+    assert first / 4 < second < first * 4
+
+
 def test_memory_on_the_gpu_is_allocated_within_reserved(artifact: Path) -> None:
     predictor = on("cuda", artifact)
     predict_all(predictor, tiny_models.tokens(LENGTHS))
@@ -111,7 +122,8 @@ def test_half_precision_multiplies_faster_on_a_gpu(cuda: Any) -> None:
     found = peak_flops_per_second({p.dtype: p for p in products("cuda")}, 0.3)
     assert set(found) == {"float32", "bfloat16", "float16"}
     if cuda.cuda.get_device_capability()[0] >= 8:
-        assert found["bfloat16"] > 2 * found["float32"]
+        # on paper 2 times on a GeForce, 15 on an H100
+        assert found["bfloat16"] > 1.4 * found["float32"]
 
 
 def test_the_driver_tells_the_gpus_state_and_its_energy_rises(cuda: Any) -> None:
