@@ -89,8 +89,11 @@ def test_a_slower_reference_than_the_launch_has_seen_is_found(tmp_path: Path) ->
 
 
 def test_a_slow_gpu_is_found(tmp_path: Path) -> None:
-    found = replace(block(tmp_path), gpu_slowdowns=["power cap"])
-    assert why(found) == ("GPU slowed down: power cap",)
+    hot = ["power cap", "hardware thermal slowdown"]
+    assert why(replace(block(tmp_path), gpu_slowdowns=hot)) == (
+        "GPU slowed down: hardware thermal slowdown",
+    )
+    assert why(replace(block(tmp_path), gpu_slowdowns=["power cap"])) == ()
 
 
 def test_unreadable_counters_say_nothing_instead_of_all_is_well(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-#: Bits of NVML's ``nvmlClocksEventReasons`` that mean: slower than it could be, for a reason from
-#: outside the program. (Idle, application clocks and display settings are not disturbances.)
+#: Bits of NVML's ``nvmlClocksEventReasons`` that mean: slower than its clocks allow. (Idle,
+#: application clocks and display settings are not.)
 SLOWDOWNS = {
     0x0000000000000004: "power cap",
     0x0000000000000008: "hardware slowdown",
@@ -22,6 +22,9 @@ SLOWDOWNS = {
     0x0000000000000040: "hardware thermal slowdown",
     0x0000000000000080: "hardware power brake",
 }
+#: Of these: told, and nobody's disturbance. Many cards (L4, T4, a laptop's) work at their power cap
+#: under any steady load, and so they will for a user.
+OWN_LIMITS = {"power cap"}
 
 
 @dataclass(frozen=True)

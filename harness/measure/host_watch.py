@@ -97,8 +97,9 @@ def reasons(block: Block, best: dict[str, float], cores: int) -> tuple[str, ...]
         found.append("preempted")
     if (block.throttled_share or 0) > THROTTLED_SHARE:
         found.append("CPU quota")
-    if block.gpu_slowdowns:
-        found.append("GPU slowed down: " + ", ".join(block.gpu_slowdowns))
+    slowed = [name for name in block.gpu_slowdowns if name not in gpu_state.OWN_LIMITS]
+    if slowed:
+        found.append("GPU slowed down: " + ", ".join(slowed))
     return tuple(found)
 
 

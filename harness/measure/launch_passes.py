@@ -70,7 +70,7 @@ def peaks(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) -> dict[
 
 
 def device_time(predictor: Predictor, encoded: Encoded, spec: dict[str, Any]) -> dict[str, Any]:
-    """``device_p50_ms``: what of a single prediction the accelerator computes; {} on a CPU."""
+    """``device_p50_ms``: how long a single prediction takes the accelerator; {} on a CPU."""
     import statistics
 
     import numpy as np

@@ -26,7 +26,11 @@ class TorchPredictor(Predictor):
             return self._model(**tensors).float().cpu().numpy()
 
     def device_times_ms(self, batch: Batch, repeats: int) -> list[float]:
-        """By CUDA events, which the GPU stamps itself: without launches, copies and waiting."""
+        """By CUDA events, which the GPU stamps itself: without copies and waiting for the answer.
+
+        Where its kernels are shorter than their launches, as on single inputs, the gaps in which it
+        waits for the next launch are in it: what the GPU was taken for, not what it computed.
+        """
         if self._device == "cpu":
             return []
         events = [
