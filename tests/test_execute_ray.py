@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -243,6 +243,91 @@ def test_what_is_shared_is_checked(tmp_path: Path, protocol: str) -> None:
     for name in ("../out", "/out", "a/../../out"):
         system.pipe_file(f"{root}/fits/g.json", json.dumps({"files": {name: digest}}).encode())
         assert not store.fetch("g", tmp_path / "new")
+
+
+@pytest.mark.parametrize("protocol", ["file", "memory"])
+@pytest.mark.parametrize("damage", ["changed", "gone"])
+def test_a_shared_file_that_is_damaged_is_written_again_by_who_found_it(
+    tmp_path: Path, protocol: str, damage: str
+) -> None:
+    """A bit of the same size, or an object that a bucket's rules have removed; the list stands."""
+    fsspec = pytest.importorskip("fsspec")
+    url = (tmp_path / "shared").as_uri().replace("file", protocol, 1)
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "weights.bin").write_bytes(b"weights")
+    SharedStore(url).push("f", made)
+    system, root = fsspec.core.url_to_fs(url)
+    (digest,) = json.loads(system.cat_file(f"{root}/fits/f.json"))["files"].values()
+    if damage == "changed":
+        system.pipe_file(f"{root}/files/{digest}", b"Weights")
+    else:
+        system.rm(f"{root}/files/{digest}")
+    finder = SharedStore(url)
+    assert not finder.fetch("f", tmp_path / "got")
+    finder.push("f", made)  # it has fitted again, and the same bytes came of it
+    assert SharedStore(url).fetch("f", tmp_path / "got")
+    assert (tmp_path / "got/weights.bin").read_bytes() == b"weights"
+
+
+def test_a_store_asks_for_no_bucket_and_makes_none() -> None:
+    """As s3fs has it: paths begin with the bucket; a folder of one is all that one may touch."""
+    fsspec = pytest.importorskip("fsspec")
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class Objects(MemoryFileSystem):
+        protocol = "objects"
+        there: ClassVar[dict[str, bytes]] = {}
+
+        @classmethod
+        def _strip_protocol(cls, path: str) -> str:
+            return path.removeprefix("objects://")
+
+        def makedirs(self, path: str, exist_ok: bool = False) -> None:
+            raise PermissionError("Access Denied")
+
+        def pipe_file(self, path: str, value: bytes, mode: str = "", **options: Any) -> None:
+            if not path.startswith("bucket/"):
+                raise FileNotFoundError("The specified bucket does not exist")
+            self.there[path] = value
+
+        def cat_file(self, path: str, start: Any = None, end: Any = None, **options: Any) -> bytes:
+            return self.there[path]
+
+    fsspec.register_implementation("objects", Objects, clobber=True)
+    SharedStore("objects://bucket/folder").check()
+    assert list(Objects.there) == ["bucket/folder/writable.txt"]
+    with pytest.raises(RequestError, match="bucket does not exist"):
+        SharedStore("objects://buckt/folder").check()
+
+
+def test_a_shared_file_is_whole_while_it_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a mounted folder: two nodes that share one file write it at a time, a third reads it."""
+    pytest.importorskip("fsspec")
+    store = SharedStore((tmp_path / "shared").as_uri())
+    store._pipe("files/x", b"whole")
+    seen: list[bytes | None] = []
+    sync = os.fsync
+
+    def look(descriptor: int) -> None:
+        seen.append(store._cat("files/x"))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", look)
+    store._pipe("files/x", b"other")
+    assert set(seen[:1]) == {b"whole"} and store._cat("files/x") == b"other"
+
+
+def test_a_folder_named_from_here_is_the_same_folder_on_every_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.chdir(tmp_path)
+    for url in ("shared", "./shared", "file://shared", f"file://{tmp_path}/shared"):
+        assert SharedStore(url).absolute().url == f"file://{tmp_path}/shared"
+    assert SharedStore("memory://shared").absolute().url == "memory://shared"
 
 
 def test_a_cluster_or_a_store_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@
 The URL is any that fsspec knows: ``file:///...`` (a folder that all hosts mount), ``s3://``,
 ``gs://`` (those need ``s3fs`` or ``gcsfs``; credentials are each host's own). Files are named by
 what they hold and the list is written after them, so that a host lost in mid-upload leaves nothing
-that is believed; every byte is checked against its digest when it is fetched.
+that is believed; every byte is checked against its digest when it is fetched. Files are written
+and read, and no more: an object store knows no folders, no renaming and no locks.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.errors import RequestError
-from harness.records.files import whole_folder
+from harness.records.files import whole_folder, write_bytes
 from harness.sources.cache import sha256_of
 
 
@@ -34,6 +35,13 @@ class SharedStore:
     """Fits' folders (`Job.fit_folder`) at a URL."""
 
     url: str
+    #: digests of files that a list names and that could not be had: `push` writes them again
+    _wanting: set[str] = field(default_factory=set, compare=False, repr=False)
+
+    def absolute(self) -> SharedStore:
+        """The same store by a URL that means it in every working folder and for every user."""
+        system, root = self._system()
+        return replace(self, url=system.unstrip_protocol(root)) if _is_local(system) else self
 
     def check(self) -> None:
         """`RequestError` unless there is something at the URL that can be written."""
@@ -57,12 +65,14 @@ class SharedStore:
             for path in sorted(folder.rglob("*"))
             if path.is_file() and not path.is_symlink() and not _hidden(path.relative_to(folder))
         }
-        if self._listed(fit_id) == digests:
+        wanting = self._wanting & set(digests.values())
+        if self._listed(fit_id) == digests and not wanting:
             return
         for name, digest in digests.items():
             content = (folder / name).read_bytes()
-            if not self._holds(f"files/{digest}", len(content)):
+            if digest in wanting or not self._holds(f"files/{digest}", len(content)):
                 self._pipe(f"files/{digest}", content)
+        self._wanting.difference_update(wanting)
         self._pipe(f"fits/{fit_id}.json", json.dumps({"files": digests}, indent=2).encode())
 
     def fetch(self, fit_id: str, folder: Path) -> bool:
@@ -80,6 +90,8 @@ class SharedStore:
                     (scratch / name).parent.mkdir(parents=True, exist_ok=True)
                     (scratch / name).write_bytes(content)
         except _Unusable:
+            # of the right size it would be taken for whole, and what is listed for complete
+            self._wanting.update(listed.values())
             return False
         return True
 
@@ -115,14 +127,31 @@ class SharedStore:
     def _pipe(self, name: str, content: bytes) -> None:
         system, root = self._system()
         path = f"{root}/{name}"
-        system.makedirs(path.rpartition("/")[0], exist_ok=True)
-        system.pipe_file(path, content)
+        if _is_local(system):  # fsspec's own would be seen half-written by whoever reads meanwhile
+            write_bytes(Path(path), content)
+            return
+        try:
+            # not after `makedirs`: that of s3fs asks for the bucket itself, and where credentials
+            # for one folder of it do not show it tries to create it
+            system.pipe_file(path, content)
+        except FileNotFoundError:
+            if not path.startswith("/"):  # the bucket: none is created for a slip of the pen
+                raise
+            system.makedirs(path.rpartition("/")[0], exist_ok=True)
+            system.pipe_file(path, content)
 
     def _system(self) -> tuple[Any, str]:
         import fsspec
 
         system, root = fsspec.core.url_to_fs(self.url)
         return system, root.rstrip("/")
+
+
+def _is_local(system: Any) -> bool:
+    """Whether a file system of fsspec is this machine's own, mounts included."""
+    from fsspec.implementations.local import LocalFileSystem
+
+    return isinstance(system, LocalFileSystem)
 
 
 def _hidden(name: str | PurePosixPath | Path) -> bool:
