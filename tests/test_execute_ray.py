@@ -18,7 +18,7 @@ import pytest
 from harness.commands.context import this_machine
 from harness.errors import RequestError
 from harness.execute.base import Assignment, Place
-from harness.execute.ray import work_on_node, write_records
+from harness.execute.ray import _no_cluster, work_on_node, write_records
 from harness.execute.shared import SharedStore
 from harness.execute.walk import status
 from harness.plan import Options, make_plan
@@ -341,6 +341,18 @@ def test_a_cluster_or_a_store_that_is_not_there_is_told(tmp_path: Path) -> None:
         asked = harness_run(tmp_path, "--executor", "ray", *arguments)
         out, _ = asked.communicate(timeout=60)
         assert asked.returncode == 2 and told in out and "Traceback" not in out
+
+
+def test_a_cluster_of_other_versions_is_told_with_both() -> None:
+    pytest.importorskip("ray")
+    from ray._private.utils import check_version_info
+
+    with pytest.raises(RuntimeError) as raised:
+        check_version_info({"ray_version": "2.9.0", "python_version": "3.9.1"}, "node head:6379")
+    told = str(_no_cluster("head:6379", raised.value))
+    assert "Ray: 2.9.0" in told and "Python: 3.9.1" in told and "no cluster" not in told
+    assert f"Python: {sys.version.split()[0]}" in told
+    assert "no cluster at 'x:1': refused" in str(_no_cluster("x:1", OSError("refused")))
 
 
 def test_records_of_a_node_complete_records_and_replace_none(tmp_path: Path) -> None:

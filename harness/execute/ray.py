@@ -70,14 +70,20 @@ class RayExecutor(Executor):
 
     def __init__(self, place: Place, reporter: Reporter, options: ExecutorOptions) -> None:
         super().__init__(place, reporter, options)
+        # Ray begins a task anew for ever whose worker its memory monitor ended: `max_retries` does
+        # not count those. Read by its library when that is loaded
+        os.environ.setdefault("RAY_task_oom_retries", str(NODE_LOSSES))
         try:
             import ray
         except ImportError:
             raise RequestError(
                 "--executor ray: needs Ray: pip install 'pretrained-harness[ray]'"
             ) from None
+        self._store_url = ""
         if options.store:
-            SharedStore(options.store).check()
+            store = SharedStore(options.store)
+            store.check()
+            self._store_url = store.absolute().url  # nodes work in folders of their own
         self._ray: Any = ray
         self._ours = not ray.is_initialized()
         if self._ours:
@@ -91,11 +97,7 @@ class RayExecutor(Executor):
                     logging_level=logging.WARNING,
                 )
             except (OSError, ValueError, RuntimeError) as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise RequestError(
-                    f"--executor ray: no cluster at {options.address!r}: {reason}; start one with "
-                    "`ray start --head`, and name it by --address HOST:6379"
-                ) from None
+                raise _no_cluster(options.address, error) from None
 
     def work(self, assignments: Sequence[Assignment]) -> Outcome:
         assignments, outcome = left_to_work(self.place, assignments)
@@ -187,7 +189,7 @@ class RayExecutor(Executor):
             store.suite,
             self.place.retry,
             _files_of(store, assignment),
-            self.options.store,
+            self._store_url,
         )
 
     def _receive(self, reference: Any, assignment: Assignment) -> Outcome:
@@ -196,7 +198,7 @@ class RayExecutor(Executor):
         except self._ray.exceptions.RayTaskError as error:
             return _lost(assignment, f"{type(error.cause).__name__}: {error.cause}")
         except self._ray.exceptions.RayError as error:
-            return _lost(assignment, str(error).splitlines()[0])
+            return _lost(assignment, (str(error).splitlines() or [type(error).__name__])[0])
         write_records(self.place, files)
         for note in facts["notes"]:
             self.reporter.note(note)
@@ -218,6 +220,20 @@ def _check_room(assignment: Assignment, nodes: Sequence[Mapping[str, float]]) ->
         f"--executor ray: {fit.model.id} on {fit.task.id} needs {asked}, and no node has that "
         f"(the nodes: {has}); `threads:` and `limits: {{memory_gb: ...}}` in the suite say "
         "what a fit takes (`threads: 0` is all cores of this machine)"
+    )
+
+
+def _no_cluster(address: str, error: Exception) -> RequestError:
+    """What keeps us from a cluster; a difference of versions takes Ray several lines to say."""
+    reason = " ".join(str(error).split())[:500] or type(error).__name__
+    if reason.startswith("Version mismatch"):
+        return RequestError(
+            f"--executor ray: the cluster at {address!r} is another than this environment: "
+            f"{reason}; install the same Python and the same Ray here and on every node"
+        )
+    return RequestError(
+        f"--executor ray: no cluster at {address!r}: {reason}; start one with "
+        "`ray start --head`, and name it by --address HOST:6379"
     )
 
 
