@@ -29,6 +29,7 @@ from harness.suite import load_suite
 from tests.chaos import sabotage_plugin
 from tests.chaos.small import damaged, left_over, write_small
 from tests.chaos.test_sabotage import suite
+from tests.hub import serve
 
 NODES = 3
 SEEDS = 3  # of two models
@@ -213,6 +214,46 @@ def test_a_node_goes_on_from_what_another_shared(
     assert begun(tmp_path / "one") == {fit.fit_id} and begun(tmp_path / "two") == set()
     run = f"runs/{fit.runs[0].run_id}/predictions.parquet"
     assert again[run] == files[run]
+
+
+#: run in a process that has a node's environment: fetches for an assignment, and works nothing of it
+ON_A_NODE = """
+import sys
+from harness.commands.context import this_machine
+from harness.execute.base import Assignment, Outcome
+from harness.execute.ray import work_on_node
+from harness.execute.walk import Walker
+from harness.plan import Options, make_plan
+from harness.suite import load_suite
+Walker.work = lambda walker, assignment: Outcome()
+plan = make_plan(load_suite(sys.argv[1]), Options(), {}, this_machine())
+files, facts = work_on_node(Assignment.of(plan, plan.fits[0]).dumps(), "small", False, {}, "")
+assert facts["notes"] == [] and "request" not in facts, facts
+"""
+
+
+def test_a_node_fetches_with_its_own_token_which_workers_are_not_given(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    write_small(tmp_path)
+    suite = tmp_path / "small.yaml"
+    suite.write_text(suite.read_text().replace("path:", "hf:datasets/acme/own@main!"))
+    with serve(tmp_path / "repositories") as hub:
+        files = {f"{split}.csv": f"text,label\n{split},good\n" for split in ("train", "test")}
+        hub.add("datasets/acme/own", {name: text.encode() for name, text in files.items()})
+        environment = {
+            "HARNESS_CACHE": str(tmp_path / "cache"),
+            "HF_HOME": str(tmp_path / "hub"),
+            "HF_ENDPOINT": hub.url,
+            "HF_TOKEN": "hf_of_this_node",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", ON_A_NODE, str(suite)], env=os.environ | environment,
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert hub.tokens == {"Bearer hf_of_this_node"}
+    fetched = {path.read_text() for path in (tmp_path / "cache/files").iterdir()}
+    assert fetched == set(files.values())
 
 
 @pytest.mark.parametrize("protocol", ["file", "memory"])

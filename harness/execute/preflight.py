@@ -56,7 +56,7 @@ def preflight(plan: Plan, fits: list[Fit], cache: Path, reporter: Reporter) -> N
             trust_remote_code=plan.options.trust_remote_code,
             progress=reporter.download,
         )
-        folder = _persistently(fetch, plan.loaded.suite.limits.retries, reporter)
+        folder = persistently(fetch, plan.loaded.suite.limits.retries, reporter)
         if folder is not None and model.trust_remote_code and (code := code_files(folder)):
             reporter.note(
                 f"{model.id}: Python code that came with this checkpoint will run on this machine "
@@ -65,7 +65,7 @@ def preflight(plan: Plan, fits: list[Fit], cache: Path, reporter: Reporter) -> N
     with closing(DataReader(plan.loaded, cache)) as reader:
         for task in {fit.task.id: fit.task for fit in fits}.values():
             fetch_data = partial(fetch_task, task, cache, base, reporter.download)
-            _persistently(fetch_data, plan.loaded.suite.limits.retries, reporter)
+            persistently(fetch_data, plan.loaded.suite.limits.retries, reporter)
             reader.read(task, largest_draws([fit for fit in fits if fit.task.id == task.id]))
 
 
@@ -130,7 +130,7 @@ def largest_draws(fits: Sequence[Fit]) -> dict[str, int | None]:
     return {name: None if None in drawn else max(drawn) for name, drawn in sizes.items()}
 
 
-def _persistently(fetch: Callable[[], T], retries: int, reporter: Reporter) -> T:
+def persistently(fetch: Callable[[], T], retries: int, reporter: Reporter) -> T:
     """Fetch, and once more where no answer came."""
     try:
         return fetch()

@@ -32,6 +32,7 @@ from harness.execute.cluster import (
     outcome_of,
     work_here,
 )
+from harness.execute.preflight import persistently
 from harness.execute.report import Reporter
 from harness.execute.shared import SharedStore
 from harness.execute.walk import Walker
@@ -39,6 +40,8 @@ from harness.records.files import write_bytes
 from harness.records.locks import acquire
 from harness.records.secrets import redacted
 from harness.records.store import Store
+from harness.stages.fetch import fetch_model
+from harness.stages.prepare import fetch_task
 
 #: tasks that Ray has at a time: each holds an open lock file, of which systems allow about 1,024
 IN_FLIGHT = 512
@@ -302,13 +305,35 @@ def work_on_node(
         for name, content in known.items():
             write_bytes(store.folder / name, content)
         notes: list[str] = []
-        work = partial(_work_shared, store_url, notes)
+        work = partial(_work_fetched, store_url, notes)
         try:
             facts = work_here(assignment, store, default_cache(), retry, False, io.StringIO(), work)
         except KeyboardInterrupt:  # `ray.cancel`: nobody asks for the facts any more
             facts = {}
         # what was complete before something went wrong goes home as well
         return _files_of(store, assignment), facts | {"notes": notes}
+
+
+def _work_fetched(
+    store_url: str, notes: list[str], walker: Walker, assignment: Assignment
+) -> Outcome:
+    """Work it with what it needs from the network in this node's cache, fetched by this process:
+    workers are not given the node's tokens."""
+    fit, place = assignment.fit, walker.place
+    records = [place.store.fit(fit.fit_id), *(place.store.run(run.run_id) for run in fit.runs)]
+    if not all(map(walker.done, records)):  # to time what is scored needs none of it
+        model = partial(
+            fetch_model,
+            fit.model,
+            place.cache,
+            assignment.base,
+            trust_remote_code=assignment.trust_remote_code,
+            planned=fit.spec["model"]["files"],
+        )
+        data = partial(fetch_task, fit.task, place.cache, assignment.base)
+        for fetch in (model, data):
+            persistently(fetch, assignment.limits.retries, walker.reporter)
+    return _work_shared(store_url, notes, walker, assignment)
 
 
 def _work_shared(
