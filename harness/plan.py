@@ -375,7 +375,6 @@ def _family(
         | entry.settings_by_task.get(task.id, {})
     ).model_dump(mode="json")
     threads = suite.threads or machine.cores
-    backend = registry.backends.get(framework)
     auto_key, dtype = "", settings["fit_dtype"]
     if dtype == "auto":
         if framework == "sklearn" or entry.recipe in ("linear-probe", "baseline"):
@@ -402,21 +401,34 @@ def _family(
         "device": device,
         "fit_dtype": dtype,
         "threads": threads,
-        "versions": {
-            "prepare": STAGE_VERSIONS["prepare"],
-            "fit": STAGE_VERSIONS["fit"],
-            "backend": backend.version,
-            "task": registry.tasks.get(task.type).version,
-            **installed(
-                (
-                    *libraries_of(backend, model.kind),
-                    *registry.tasks.get(task.type).libraries,
-                )
-            ),
-        },
+        "versions": fit_versions(framework, model.kind, task.type),
     }
     fit_id = OpenDigest(identity(without_test(spec)), ("seed",))
     return _Family(spec, model, task, auto_key, dtype == "auto", fit_id)
+
+
+def fit_versions(framework: str, kind: str, task_type: str) -> dict[str, Any]:
+    """What a fit depends on of this installation: versions of our stages, releases of libraries."""
+    backend, task = registry.backends.get(framework), registry.tasks.get(task_type)
+    return {
+        "prepare": STAGE_VERSIONS["prepare"],
+        "fit": STAGE_VERSIONS["fit"],
+        "backend": backend.version,
+        "task": task.version,
+        **installed((*libraries_of(backend, kind), *task.libraries)),
+    }
+
+
+def run_versions(runtime: str, kind: str, task_type: str) -> dict[str, Any]:
+    """As `fit_versions`, of scoring and timing in a runtime."""
+    loaded = registry.runtimes.get(runtime)
+    return {
+        "score": STAGE_VERSIONS["score"],
+        "export": STAGE_VERSIONS["export"] if loaded.needs == "onnx" else 0,
+        "runtime": loaded.version,
+        "task": registry.tasks.get(task_type).version,
+        **installed(libraries_of(loaded, kind)),
+    }
 
 
 #: what an entry's runs of many models share, by task, device, kind of model and runtime
@@ -451,13 +463,7 @@ def _run_templates(
                     **metric_scripts(task, loaded),
                     **({"slices": list(task.slices)} if task.slices else {}),
                 },
-                "versions": {
-                    "score": STAGE_VERSIONS["score"],
-                    "export": STAGE_VERSIONS["export"] if runtime.needs == "onnx" else 0,
-                    "runtime": runtime.version,
-                    "task": registry.tasks.get(task.type).version,
-                    **installed(libraries_of(runtime, model.kind)),
-                },
+                "versions": run_versions(name, model.kind, task.type),
             }
             known[key] = run_spec, OpenDigest(run_spec, ("fit_id", "seed"))
         run_spec, run_id = known[key]

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.commands.context import this_machine
-from harness.execute.base import Assignment, Place
+from harness.errors import RequestError
+from harness.execute.base import Assignment, Outcome, Place
 from harness.execute.claims import claim
-from harness.execute.cluster import left_to_work
+from harness.execute.cluster import check_versions, left_to_work, work_here
 from harness.plan import Options, make_plan
 from harness.records.locks import acquire
 from harness.records.store import Store
+from harness.sources.cache import results_folders
 from harness.suite import load_suite
 from tests.chaos.small import write_small
 from tests.conftest import Harness
@@ -46,6 +50,41 @@ def test_a_run_that_another_host_has_timed_is_not_sent_out_again(
     assert left == [] and [bad[1:] for bad in outcome.bad] == [("oom", "too large")]
     left, outcome = left_to_work(replace(place, retry=True), sent[:1])
     assert left == sent[:1] and outcome.bad == []
+
+
+def test_a_node_with_other_releases_records_nothing_and_says_which(tmp_path: Path) -> None:
+    write_small(tmp_path)
+    plan = make_plan(load_suite(str(tmp_path / "small.yaml")), Options(), {}, this_machine())
+    assignment = Assignment.of(plan, plan.fits[1])
+    versions = assignment.fit.spec["versions"]
+    builds = {name: f"{value}+cu130" for name, value in versions.items() if isinstance(value, str)}
+    check_versions(_planned_with(assignment, versions | builds))
+    elsewhere = _planned_with(assignment, versions | {"scikit-learn": "0.1"})
+    store = Store(tmp_path / "results", "small")
+    facts = work_here(elsewhere, store, tmp_path / "cache", False, False, io.StringIO())
+    told = f"scikit-learn {versions['scikit-learn']} (planned: 0.1)"
+    assert told in facts["request"] and "on every node" in facts["request"]
+    assert not (tmp_path / "results/small/fits").exists()
+    older = _planned_with(assignment, versions | {"fit": 0})
+    with pytest.raises(RequestError, match=r"fit \d+ \(planned: 0\)"):
+        check_versions(older)
+
+
+def _planned_with(assignment: Assignment, versions: dict[str, Any]) -> Assignment:
+    fit = assignment.fit
+    return replace(assignment, fit=replace(fit, spec=fit.spec | {"versions": versions}))
+
+
+def test_a_scratch_folder_is_no_results_folder_that_a_cache_serves(tmp_path: Path) -> None:
+    """What a node of Ray's works in is gone afterwards, and `harness gc` would tell of each."""
+    write_small(tmp_path)
+    plan = make_plan(load_suite(str(tmp_path / "small.yaml")), Options(), {}, this_machine())
+    store = Store(tmp_path / "scratch", "small")
+    work_here(
+        Assignment.of(plan, plan.fits[0]), store, tmp_path / "cache", False, False, io.StringIO(),
+        lambda walker, assignment: Outcome(),
+    )  # fmt: skip
+    assert results_folders(tmp_path / "cache") == {}
 
 
 def test_a_claim_that_fails_half_way_holds_nothing(tmp_path: Path) -> None:

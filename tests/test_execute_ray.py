@@ -216,7 +216,7 @@ def test_a_node_goes_on_from_what_another_shared(
     assert again[run] == files[run]
 
 
-#: run in a process that has a node's environment: fetches for an assignment, and works nothing of it
+#: run with a node's environment: fetches for an assignment, and works nothing of it
 ON_A_NODE = """
 import sys
 from harness.commands.context import this_machine

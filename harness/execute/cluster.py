@@ -15,9 +15,9 @@ from harness.execute.claims import claim
 from harness.execute.conduct import complete, disk_told
 from harness.execute.report import PlainReporter, Reporter
 from harness.execute.walk import Walker, failures_of, launches_left
-from harness.plan import Machine, Run
+from harness.plan import Machine, Run, fit_versions, run_versions
 from harness.records.store import Store
-from harness.sources.cache import in_use, note_results
+from harness.sources.cache import in_use
 
 #: how often an assignment is worked anew after its node or its process was lost
 NODE_LOSSES = 3
@@ -73,6 +73,33 @@ def _launches_left_anywhere(place: Place, run: Run) -> int:
     )
 
 
+def check_versions(assignment: Assignment) -> None:
+    """`RequestError` where this node's installation is not the one that the plan was made with:
+    its records would stand under identities that name the other's releases."""
+    fit = assignment.fit
+    kind, task = fit.model.kind, fit.task.type
+    pairs = [(fit.spec["versions"], fit_versions(fit.spec["framework"], kind, task))]
+    pairs += [
+        (run.spec["versions"], run_versions(run.row["runtime"], kind, task)) for run in fit.runs
+    ]
+    other = {
+        f"{name} {here.get(name, 'not known')} (planned: {version})"
+        for planned, here in pairs
+        for name, version in planned.items()
+        if _release(here.get(name)) != _release(version)
+    }
+    if other:
+        raise RequestError(
+            f"other versions are installed here than where the run was planned: "
+            f"{', '.join(sorted(other))}; install the same on every node, or plan with those"
+        )
+
+
+def _release(version: Any) -> str:
+    """Without the build: a node with GPUs may have ``2.13.0+cu130`` where others have ``+cpu``."""
+    return str(version).partition("+")[0]
+
+
 def work_here(
     assignment: Assignment,
     store: Store,
@@ -97,8 +124,8 @@ def work_here(
     assert held is not None
     walker = Walker(place, PlainReporter(log), given or None)
     try:
+        check_versions(assignment)
         with in_use(cache), disk_told(place):
-            note_results(cache, store.results)
             outcome = work(walker, assignment)
     except RequestError as error:
         return {"host": machine.host_id, "request": str(error)}
