@@ -14,7 +14,7 @@ import pytest
 
 from harness.commands.context import this_machine
 from harness.execute.base import Assignment
-from harness.execute.slurm import demand
+from harness.execute.slurm import _ended, _outside_of_a_job, demand
 from harness.plan import Options, make_plan
 from harness.records.files import read_json
 from harness.suite import Limits, load_suite
@@ -146,6 +146,35 @@ def test_ctrl_c_cancels_what_is_queued_and_what_runs(tmp_path: Path, slurm: dict
     assert {state.split()[0] for state in stand_in_slurm.states(jobs).values()} == {"CANCELLED"}
     assert left_over(tmp_path / "cache") == []
     assert set(statuses(tmp_path).values()) == {"none"}
+
+
+def test_a_suspended_job_has_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gang scheduling and preemption by suspension stop a job for others', and let it go on."""
+    slurm = pytest.importorskip("submitit.slurm.slurm")
+    for name, value in stand_in_slurm.install(tmp_path / "slurm").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(slurm.SlurmJob, "watcher", slurm.SlurmInfoWatcher())
+    state = tmp_path / "slurm/jobs/1.state"
+    state.write_text("SUSPENDED")
+    job = slurm.SlurmJob(tmp_path, "1")
+    for expected in (False, True):
+        job.watcher._last_status_check = float("-inf")  # as if its 2, 4, 8 ... seconds were over
+        assert _ended(job) is expected
+        state.write_text("COMPLETED")
+
+
+def test_a_command_that_runs_in_a_job_submits_as_from_outside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = {"SLURM_JOB_ID": "7", "SLURM_MEM_PER_CPU": "2048", "SRUN_CPUS_PER_TASK": "2"}
+    kept = {"SLURM_CONF": "/etc/slurm.conf", "SBATCH_PARTITION": "gpu"}
+    for name, value in (own | kept).items():
+        monkeypatch.setenv(name, value)
+    before = dict(os.environ)
+    with pytest.raises(RuntimeError), _outside_of_a_job():
+        assert not own.keys() & os.environ.keys() and kept.items() <= os.environ.items()
+        raise RuntimeError("what sbatch said")
+    assert dict(os.environ) == before
 
 
 def test_a_job_asks_for_all_that_its_stages_may_take(tmp_path: Path) -> None:

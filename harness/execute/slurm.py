@@ -18,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -56,6 +57,9 @@ SPARE_SECONDS = 1800.0
 SPARE_BYTES = 2_000_000_000
 #: how Slurm calls ends that can pass, and those that the same assignment would meet again
 _PASSING = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "COMPLETED")  # completed, yet without an answer
+#: and states of one that goes on, of which submitit knows only that they are none of those it waits
+#: for (https://slurm.schedmd.com/sacct.html, Job State Codes)
+_GOING_ON = ("SUSPENDED", "RESIZING")
 _FAILURES: Mapping[str, Status] = {
     "TIMEOUT": "timeout", "DEADLINE": "timeout", "OUT_OF_MEMORY": "oom",
 }  # fmt: skip
@@ -163,7 +167,8 @@ class SlurmExecutor(Executor):
                         **({"gpus_per_node": gpus} if gpus else {}),
                         **({"mem": memory} if memory else {}),
                     )
-                    jobs = executor.map_array(work_in_job, [self._order(sent) for sent in part])
+                    with _outside_of_a_job():
+                        jobs = executor.map_array(work_in_job, [self._order(sent) for sent in part])
                 except RuntimeError as error:  # what sbatch said
                     raise RequestError(
                         f"--executor slurm: sbatch takes no job of {cpus} CPUs, {gpus} GPUs, "
@@ -256,9 +261,31 @@ def work_in_job(order: str) -> None:
     write_json(Path(told["answer"]), facts)
 
 
+@contextmanager
+def _outside_of_a_job() -> Iterator[None]:
+    """Submit as from a login node where the command itself runs in a job, as it must where those do
+    not keep long processes: what Slurm says of our job would be taken for the new one's (``srun``
+    refuses ``SLURM_MEM_PER_CPU`` beside the ``SLURM_MEM_PER_NODE`` that we ask for). ``SBATCH_...``
+    is the user's own."""
+    names = []
+    if "SLURM_JOB_ID" in os.environ:
+        names = [n for n in os.environ if n.startswith(("SLURM_", "SRUN_")) and n != "SLURM_CONF"]
+    ours = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(ours)
+
+
 def _ended(job: Any) -> bool:
-    """submitit waits for jobs that were preempted: it would have put them back itself."""
-    return bool(job.done()) or str(job.state).startswith("PREEMPTED")
+    """submitit waits for jobs that were preempted: it would have put them back itself. And it takes
+    those for ended that others' jobs have suspended."""
+    ended = bool(job.done())
+    state = str(job.state)
+    if state.startswith(_GOING_ON) and not job.paths.result_pickle.exists():
+        job.watcher._finished.discard(job.job_id)  # else it would never ask for it again
+        return False
+    return ended or state.startswith("PREEMPTED")
 
 
 def _final_state(job: Any) -> str:
