@@ -9,12 +9,18 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.commands.run import _mirror
+from harness.records.files import write_json
+from harness.records.locks import acquire
+from harness.records.store import Store
+from harness.track.base import Entry, Tracker, entries
+from harness.track.mlflow import MlflowTracker
 from tests.conftest import MAJORITY_SUITE, call_harness
 from tests.test_hostile import TRAIN
 
@@ -126,3 +132,58 @@ def test_a_tracker_that_is_none_is_refused_before_any_work(folder: Path) -> None
         )  # fmt: skip
         assert answer.status == 2 and part in answer.err
         assert not (folder / "other").exists()
+
+
+def entry(state: str, params: dict[str, str], metrics: dict[str, float]) -> Entry:
+    return Entry("r1", "a run", state, params, metrics, {"kind": "run", "status": "ok"}, {})
+
+
+def test_what_is_mirrored_again_shows_its_new_values_and_keeps_its_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow refuses another value of a parameter, shows the larger of two values of one moment,
+    and takes no name that is a path in another than its shortest form."""
+    import mlflow
+
+    monkeypatch.chdir(tmp_path)  # MLflow puts folders there
+    tracker = MlflowTracker(f"sqlite:///{tmp_path}/runs.db")
+    url = "per_class.http://x.f1"
+    assert tracker.mirror("mine", [entry("1", {"model": "old"}, {"score": 0.9, url: 1.0})]) == 1
+    again = entry("2", {"model": "new", "seed": "1"}, {"score": 0.8, url: 1.0})
+    assert tracker.mirror("mine", [again]) == 1
+    assert tracker.mirror("mine", [again]) == 0
+    client = mlflow.MlflowClient(tracking_uri=tracker.uri)
+    experiment = client.get_experiment_by_name("mine")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.params == {"model": "old", "seed": "1"}
+    assert run.data.metrics == {"score": 0.8, "per_class.http:__x.f1": 1.0}
+
+
+def test_a_run_of_two_rows_is_one_entry_without_what_is_half_written(tmp_path: Path) -> None:
+    store = Store(tmp_path, "mine")
+    write_json(store.run("r") / "metrics.json", {"score": 1.0})
+    write_json(store.run("r") / "status.json", {"status": "ok"})
+    (store.run("r") / ".timing.json.x").write_text("{")
+    row = {"recipe": "baseline", "task": "t", "runtime": "sklearn"}
+    names = ("model", "twin")
+    run = {"run_id": "r", "fit_id": "f", "seed": 1}
+    rows = [{"row_id": name, "row": row | {"model": name}, "runs": [run]} for name in names]
+    write_json(store.folder / "plan.json", {"rows": rows})
+    (found, board) = entries(store)
+    assert (found.key, found.params["model"], board.key) == ("r", "model", "board:mine")
+    assert set(found.files) == {"run/metrics.json", "run/status.json"}
+
+
+def test_two_commands_of_one_results_folder_mirror_one_after_the_other(tmp_path: Path) -> None:
+    store = Store(tmp_path, "mine")
+    write_json(store.folder / "plan.json", {"rows": []})
+    asked: list[int | None] = []
+
+    class Asking(Tracker):
+        def mirror(self, suite: str, entries: Sequence[Entry]) -> int:
+            asked.append(acquire(store.folder / ".locks/mirror.lock", wait=False))
+            raise FileNotFoundError("set aside meanwhile")
+
+    _mirror(Asking("x"), store, quiet=True)
+    assert asked == [None]

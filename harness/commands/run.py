@@ -17,6 +17,7 @@ from harness.execute.conduct import disk_told, execute, set_damaged_aside, unfin
 from harness.execute.preflight import preflight
 from harness.execute.report import make_reporter
 from harness.printable import printable
+from harness.records.locks import locked
 from harness.records.store import Store
 from harness.sources import default_cache
 from harness.sources.cache import in_use
@@ -89,14 +90,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _mirror(tracker: Tracker, store: Store, *, quiet: bool) -> None:
-    """Tell a tracker what the records hold; a warning where it cannot be told."""
-    found = list(entries(store))
+    """Tell a tracker what the records hold; a warning where it cannot be told.
+
+    One process at a time: two that share a suite's fits end together, and each would find the
+    tracker without the other's runs and make them.
+    """
     try:
-        written = tracker.mirror(store.suite, found)
-    except TrackingFailed as error:
+        with locked(store.folder / ".locks" / "mirror.lock"):
+            found = list(entries(store))
+            written = tracker.mirror(store.suite, found)
+    except (TrackingFailed, OSError) as error:  # another process may set a damaged record aside
         print(
-            f"harness: warning: not mirrored: {error}\n  the records are complete; the same "
-            "command mirrors them once the server answers",
+            f"harness: warning: not mirrored: {printable(error)}\n  the records are complete; the "
+            "same command mirrors them once the server answers",
             file=sys.stderr,
         )
         return

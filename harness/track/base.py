@@ -73,10 +73,15 @@ def make_tracker(target: str) -> Tracker:
 
 
 def entries(store: Store) -> Iterator[Entry]:
-    """Every complete run of the suite's plan, and last the board."""
+    """Every complete run of the suite's plan, and last the board. A run behind two rows (a model
+    under two names) is one entry, of the first."""
     plan = read_json(store.folder / "plan.json") or {}
+    seen: set[str] = set()
     for row in plan.get("rows", []):
         for run in row["runs"]:
+            if run["run_id"] in seen:
+                continue
+            seen.add(run["run_id"])
             if (store.run(run["run_id"]) / "status.json").is_file():
                 yield _run_entry(store, row["row"], row["row_id"], run)
     files = {name: store.folder / name for name in BOARDS if (store.folder / name).is_file()}
@@ -106,8 +111,13 @@ def _run_entry(store: Store, row: Mapping[str, str], row_id: str, run: Mapping[s
     for timing in sorted((record / "measurements").glob("*/timing.json")):
         facts = read_json(timing) or {}
         metrics |= {f"{timing.parent.name}.{key}": value for key, value in facts.items()}
-    files = {f"run/{p.relative_to(record)}": p for p in sorted(record.rglob("*")) if p.is_file()}
-    files |= {f"fit/{p.name}": p for p in sorted(fit.glob("*.json"))}
+    files = {
+        f"run/{path.relative_to(record)}": path
+        for path in sorted(record.rglob("*"))
+        # hidden ones another process is writing
+        if path.is_file() and not path.name.startswith(".")
+    }
+    files |= {f"fit/{path.name}": path for path in sorted(fit.glob("[!.]*.json"))}
     return Entry(
         key=run["run_id"],
         name=f"{row['model']} {row['recipe']} on {row['task']} in {row['runtime']}",

@@ -7,7 +7,9 @@ whose records are as they were (``harness.state``) is left alone.
 from __future__ import annotations
 
 import os
+import posixpath
 import re
+import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -89,9 +91,14 @@ def _write(client: Any, experiment: str, entry: Entry, known: dict[str, tuple[st
         created = client.create_run(experiment, run_name=entry.name, tags={KEY: entry.key})
         run_id = created.info.run_id
         known[entry.key] = run_id, ""
-    start = client.get_run(run_id).info.start_time
-    params = [Param(_named(key), value[:_VALUE]) for key, value in entry.params.items()]
-    metrics = [Metric(_named(key), value, start, 0) for key, value in entry.metrics.items()]
+    there = client.get_run(run_id)
+    # a parameter stands for ever: a model that has got another name keeps its first one there
+    texts = {_named(key): value[:_VALUE] for key, value in entry.params.items()}
+    params = [Param(k, v) for k, v in texts.items() if k not in there.data.params]
+    # the last value is shown, and of two of one moment the larger
+    now = max(there.info.start_time, int(1000 * time.time()))
+    numbers = {_named(key): value for key, value in entry.metrics.items()}
+    metrics = [Metric(k, v, now, 0) for k, v in numbers.items() if there.data.metrics.get(k) != v]
     tags = [RunTag(f"harness.{key}", value[:_VALUE]) for key, value in entry.tags.items()]
     for at in range(0, len(params), _PARAMS):
         client.log_batch(run_id, params=params[at : at + _PARAMS])
@@ -108,4 +115,6 @@ def _write(client: Any, experiment: str, entry: Entry, known: dict[str, tuple[st
 
 def _named(key: str) -> str:
     """A name that every MLflow server takes; labels hold anything."""
-    return _ODD.sub("_", key)[:240]
+    name = _ODD.sub("_", key)[:240]
+    # a path only in its shortest form, which a label like http://x is not
+    return name if posixpath.normpath(name) == name else name.replace("/", "_")
