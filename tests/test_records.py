@@ -175,6 +175,20 @@ def test_a_results_folder_that_cannot_be_written_is_one_clear_message(tmp_path: 
         Store(tmp_path / "file", "s").check_writable()
 
 
+def test_two_hosts_that_look_at_one_results_folder_do_not_trip_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two processes with the same number one may remove what the other made."""
+    touch = Path.touch
+
+    def touch_and_lose(path: Path) -> None:
+        touch(path)
+        path.unlink()
+
+    monkeypatch.setattr(Path, "touch", touch_and_lose)
+    Store(tmp_path, "s").check_writable()
+
+
 def test_identity_ignores_key_order_and_refuses_nan() -> None:
     assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})

@@ -172,6 +172,32 @@ def test_another_way_of_resizing_or_another_draw_is_another_file(tmp_path: Path)
     np.testing.assert_array_equal(swapped.values[0], resize(pictures[1].rgb(), encoder_of(8)))
 
 
+def test_two_hosts_of_one_cache_do_not_write_into_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes of two hosts, or of two containers, may have the same number; and what the first
+    has put there is read by it while the second one ends."""
+    from harness.tasks import images
+
+    pictures, encoder = five(tmp_path), encoder_of(8, tmp_path / "cache")
+    theirs: list[Pixels] = []
+    there: list[os.stat_result] = []
+
+    def while_another_host_does_the_same(pixels: np.ndarray, how: ImageEncoder) -> np.ndarray:
+        monkeypatch.setattr(images, "resize", resize)
+        theirs.append(encode(pictures, how))
+        there.extend(path.stat() for path in cached(how) if not path.name.startswith("."))
+        return resize(pixels, how)
+
+    monkeypatch.setattr(images, "resize", while_another_host_does_the_same)
+    ours = encode(pictures, encoder)
+    for row, other, item in zip(ours.values, theirs[0].values, pictures, strict=True):
+        np.testing.assert_array_equal(row, resize(item.rgb(), encoder))
+        np.testing.assert_array_equal(other, row)
+    (path,) = cached(encoder)
+    assert [stat.st_ino for stat in there] == [path.stat().st_ino]
+
+
 def test_a_damaged_image_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
     encoder = encoder_of(8, tmp_path / "cache")
     with pytest.raises(RequestError, match="here: cannot be read as an image"):

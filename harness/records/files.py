@@ -35,8 +35,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def whole_path(path: Path) -> Iterator[Path]:
-    """`whole_file` for libraries that open what they write: the file to be filled in the block."""
+def whole_path(path: Path, *, keep: bool = False) -> Iterator[Path]:
+    """`whole_file` for libraries that open what they write: the file to be filled in the block.
+
+    ``keep``: what another process has put there meanwhile is the same, and stays: it may be mapped
+    into memory, and over NFS a file that is replaced is gone for other hosts that read it.
+    """
     make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
@@ -46,6 +50,9 @@ def whole_path(path: Path) -> Iterator[Path]:
         with open(beside, "rb") as file:  # where the library has put another in its place
             os.fsync(file.fileno())
         os.chmod(beside, 0o644)  # mkstemp makes private files; records are to be shared
+        if keep and path.exists():
+            beside.unlink()
+            return
         os.replace(beside, path)
         sync_folder(path.parent)
     except BaseException:

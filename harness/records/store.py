@@ -100,7 +100,7 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
             probe = self.folder / f".writable-{os.getpid()}"
             probe.touch()
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # another host's process may have our number
         except OSError as error:
             raise RequestError(
                 f"results folder {self.folder} cannot be written ({error.strerror}); "

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from harness.data.pictures import Picture
 from harness.errors import RequestError, Unsupported
+from harness.records.files import whole_path
 from harness.sources.cache import mark_used
 from harness.tasks.base import Pixels
 
@@ -124,17 +124,12 @@ def encode(pictures: Sequence[Picture], encoder: ImageEncoder) -> Pixels:
     if path.is_file():
         mark_used(path)
     else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with whole_path(path, keep=True) as beside:
             shape = (len(pictures), encoder.size, encoder.size, 3)
             stored = np.lib.format.open_memmap(beside, "w+", np.uint8, shape)
             for row, picture in zip(stored, pictures, strict=True):
                 row[:] = resize(picture.rgb(), encoder)
             stored.flush()
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
     return Pixels(np.load(path, mmap_mode="r"), encoder.mean, encoder.std)
 
 
