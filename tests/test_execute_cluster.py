@@ -15,7 +15,7 @@ from harness.commands.context import this_machine
 from harness.errors import RequestError
 from harness.execute.base import Assignment, Outcome, Place
 from harness.execute.claims import claim
-from harness.execute.cluster import check_versions, left_to_work, work_here
+from harness.execute.cluster import Needs, check_versions, left_to_work, work_here
 from harness.plan import Options, make_plan
 from harness.records.locks import acquire
 from harness.records.store import Store
@@ -73,6 +73,20 @@ def test_a_node_with_other_releases_records_nothing_and_says_which(tmp_path: Pat
 def _planned_with(assignment: Assignment, versions: dict[str, Any]) -> Assignment:
     fit = assignment.fit
     return replace(assignment, fit=replace(fit, spec=fit.spec | {"versions": versions}))
+
+
+def test_a_second_gpu_is_refused_before_it_becomes_a_failure_of_the_model(tmp_path: Path) -> None:
+    write_small(tmp_path)
+    plan = make_plan(load_suite(str(tmp_path / "small.yaml")), Options(), {}, this_machine())
+    assignment = Assignment.of(plan, plan.fits[0])
+
+    def on(device: str) -> Needs:
+        fit = replace(assignment.fit, spec=assignment.fit.spec | {"device": device})
+        return Needs.of(replace(assignment, fit=fit))
+
+    assert [on(device).gpus for device in ("cpu", "cuda", "cuda:0")] == [0, 1, 1]
+    with pytest.raises(RequestError, match=r"majority on toy asks for cuda:1, .* write `cuda`"):
+        on("cuda:1")
 
 
 def test_a_scratch_folder_is_no_results_folder_that_a_cache_serves(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness.devices import is_gpu
+from harness.devices import gpu_index, is_gpu
 from harness.errors import RequestError
 from harness.execute.base import Assignment, Outcome, Place
 from harness.execute.claims import claim
@@ -33,7 +33,14 @@ class Needs:
 
     @classmethod
     def of(cls, assignment: Assignment) -> Needs:
-        spec, gigabytes = assignment.fit.spec, assignment.limits.memory_gb
+        """`RequestError` for a further GPU: a fit sees the one alone that it is given."""
+        fit, gigabytes = assignment.fit, assignment.limits.memory_gb
+        spec = fit.spec
+        if gpu_index(spec["device"]):
+            raise RequestError(
+                f"{fit.model.id} on {fit.task.id} asks for {spec['device']}, and a cluster gives a "
+                "fit one GPU, whichever is free; write `cuda` under `devices:`"
+            )
         return cls(
             spec["threads"],
             1 if is_gpu(spec["device"]) else 0,
