@@ -255,7 +255,9 @@ def died(who: str, stage: str, code: int, system_killed: bool, tail: list[str]) 
         text = f"the {who} process was ended by {name} during {stage}{last}"
     else:
         text = f"the {who} process ended with exit status {code} during {stage}{last}"
-    return StageFailed("failed", text[:500], log_tail=tail)
+    # asked to end from outside, as by what watches a machine's memory, or by a Slurm that ends a
+    # job and may reach this process before the one that has to unwind: no fault of the model
+    return StageFailed("failed", text[:500], passing=code == -signal.SIGTERM, log_tail=tail)
 
 
 def _last_word(tail: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from harness.execute.launches import Interpreter, launch
 from harness.execute.logs import KEPT_BYTES, MAX_BYTES, StageLog
+from harness.execute.process import died
 from harness.process_groups import Group
 from harness.records.digests import damage
 from harness.records.files import read_json
@@ -195,6 +197,15 @@ def test_what_the_system_killed_is_tried_again_and_counted(tmp_path: Path) -> No
     facts = read_json(fit / "status.json") or {}
     assert facts["status"] == "ok" and facts["tries"] == 2
     assert "killed by the system" in facts["tried"][0]
+
+
+@pytest.mark.parametrize(
+    ("code", "passes"),
+    [(-signal.SIGKILL, True), (-signal.SIGTERM, True), (-signal.SIGSEGV, False), (1, False)],
+)
+def test_what_was_ended_from_outside_can_pass(code: int, passes: bool) -> None:
+    """Slurm terminates all processes of a job, those that work a stage maybe first."""
+    assert died("worker", "fit", code, False, []).passing is passes
 
 
 def test_a_launch_that_the_system_killed_is_tried_again_and_counted(tmp_path: Path) -> None:
