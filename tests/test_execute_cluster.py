@@ -17,6 +17,7 @@ from harness.execute.base import Assignment, Outcome, Place
 from harness.execute.claims import claim
 from harness.execute.cluster import Needs, check_versions, left_to_work, work_here
 from harness.plan import Options, make_plan
+from harness.records.files import read_json
 from harness.records.locks import acquire
 from harness.records.store import Store
 from harness.sources.cache import results_folders
@@ -73,6 +74,22 @@ def test_a_node_with_other_releases_records_nothing_and_says_which(tmp_path: Pat
 def _planned_with(assignment: Assignment, versions: dict[str, Any]) -> Assignment:
     fit = assignment.fit
     return replace(assignment, fit=replace(fit, spec=fit.spec | {"versions": versions}))
+
+
+def test_a_lost_walk_is_counted_in_the_record_that_it_was_at(tmp_path: Path) -> None:
+    write_small(tmp_path)
+    plan = make_plan(load_suite(str(tmp_path / "small.yaml")), Options(), {}, this_machine())
+    assignment = Assignment.of(plan, plan.fits[0])
+    store = Store(tmp_path / "results", "small")
+    why = "its job 7_1 left no answer (NODE_FAIL)"
+    facts = work_here(
+        assignment, store, tmp_path / "cache", False, False, io.StringIO(), before=[why]
+    )
+    assert (facts["done"], facts["bad"]) == (1, [])
+    fit = read_json(store.fit(assignment.fit.fit_id) / "status.json") or {}
+    assert (fit["status"], fit["tries"], fit["tried"]) == ("ok", 2, [why])
+    run = read_json(store.run(assignment.fit.runs[0].run_id) / "status.json") or {}
+    assert run["status"] == "ok" and "tried" not in run
 
 
 def test_a_second_gpu_is_refused_before_it_becomes_a_failure_of_the_model(tmp_path: Path) -> None:

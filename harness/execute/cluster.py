@@ -115,8 +115,9 @@ def work_here(
     refit: bool,
     log: TextIO,
     work: Callable[[Walker, Assignment], Outcome] = Walker.work,
+    before: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Work an assignment on the node that this process runs on.
+    """Work an assignment on the node that this process runs on; ``before``: how it was lost before.
 
     Plain data: the outcome's ``done``, ``kept`` and ``bad``, and the ``host``; or the ``host`` and
     ``request``, what is wrong with the request.
@@ -129,7 +130,7 @@ def work_here(
     place = Place(store, cache, machine, retry, refit)
     held = claim(place, assignment.fit.fit_id, wait=True)
     assert held is not None
-    walker = Walker(place, PlainReporter(log), given or None)
+    walker = Walker(place, PlainReporter(log), given or None, lost=list(before))
     try:
         check_versions(assignment)
         with in_use(cache), disk_told(place):

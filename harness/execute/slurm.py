@@ -75,7 +75,7 @@ class _Sent:
 
     assignment: Assignment
     retry: bool
-    losses: int = 0
+    losses: tuple[str, ...] = ()  # why it was submitted again
     answer: Path = field(default_factory=Path)
 
 
@@ -193,6 +193,7 @@ class SlurmExecutor(Executor):
                 "cache": str(place.cache.resolve()),
                 "retry": sent.retry,
                 "refit": place.refit,
+                "losses": sent.losses,
                 "answer": str(sent.answer),
             }
         )
@@ -206,11 +207,11 @@ class SlurmExecutor(Executor):
         reason = f"its job {job.job_id} left no answer ({state})" + (
             f": {tail[-1]}" if tail else ""
         )
-        if state in _PASSING and sent.losses < NODE_LOSSES:
+        if state in _PASSING and len(sent.losses) < NODE_LOSSES:
             self.reporter.note(f"{reason}; submitted again")
             # where Slurm itself would put it back into the queue, one of the two is enough
             job.cancel(check=False)
-            return replace(sent, losses=sent.losses + 1)
+            return replace(sent, losses=(*sent.losses, reason))
         if state in _FAILURES and (held := claim(self.place, fit.fit_id)) is not None:
             try:
                 recorded = fail_next(self.place, fit, _FAILURES[state], reason, tail)
@@ -257,6 +258,7 @@ def work_in_job(order: str) -> None:
         told["retry"],
         told["refit"],
         sys.stdout,
+        before=told["losses"],
     )
     write_json(Path(told["answer"]), facts)
 

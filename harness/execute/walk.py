@@ -45,6 +45,9 @@ class Walker:
     gpu: str | None = None  # the index of the one that ``cuda`` means; None: any
     stopped: Callable[[], bool] = lambda: False
     workers: dict[str, WorkerProcess] = field(default_factory=dict)
+    #: how walks of the assignment before this one were lost: of what was at hand, so they are told
+    #: by the first record that this one completes
+    lost: list[str] = field(default_factory=list)
     _tries: list[str] = field(default_factory=list)  # what went wrong and was tried again
 
     @property
@@ -293,7 +296,8 @@ class Walker:
         finish(record, "ok", **facts, **self._tried_facts())
 
     def _tried_facts(self) -> dict[str, Any]:
-        return {"tries": 1 + len(self._tries), "tried": self._tries} if self._tries else {}
+        tried, self.lost = [*self.lost, *self._tries], []
+        return {"tries": 1 + len(tried), "tried": tried} if tried else {}
 
     def _fail(
         self,
