@@ -20,6 +20,7 @@ from harness.boards.keys import KEYS
 from harness.boards.page import Fact
 from harness.boards.rank import ranked
 from harness.errors import RequestError
+from harness.measure.launch import TIMING_VERSION
 from harness.records.digests import seal
 from harness.records.files import read_json, write_json
 from harness.records.store import finish
@@ -386,7 +387,7 @@ def timed_row(folder: Path, launches: Sequence[Mapping[str, Any]]) -> dict[str, 
     place = one_task(folder, {"a": [[1, 1, 0]]})
     for number, timing in enumerate(launches, 1):
         measured = place / "runs" / "a-0" / "measurements" / f"h-{number}"
-        write_json(measured / "timing.json", {"timing_version": 3, **timing})
+        write_json(measured / "timing.json", {"timing_version": TIMING_VERSION, **timing})
         write_json(measured / "host.json", {"host_id": "h"})
     (row,) = build(place).rows
     shown = ("latency_p50_ms", "latency_p50_interval", "throughput_per_s")

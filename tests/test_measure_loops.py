@@ -14,7 +14,7 @@ import pytest
 
 from harness.measure import warming
 from harness.measure.blocks import Draw
-from harness.measure.latency import MIN_BLOCKS, Limits, measure_latency
+from harness.measure.latency import MIN_BLOCKS, SETTLE_CALLS, Limits, measure_latency
 from harness.measure.memory import peak_memory_mb
 from harness.measure.throughput import Throughput, best, measure_throughput
 from harness.measure.waiting import wait
@@ -65,9 +65,8 @@ def test_no_input_is_met_twice_before_all_were():
     result = measure_latency(seen.append, range(400), seed=1, limits=limits)
     assert result.unique_inputs
     count = sum(len(block.samples_ms) for block in result.blocks)
-    tail = seen[
-        -(count + len(result.blocks)) :
-    ]  # before each block an untimed call, always the same
+    # each block begins with untimed calls, always of the same input
+    tail = seen[-(count + SETTLE_CALLS * len(result.blocks)) :]
     measured = [index for index in tail if index != tail[0]]
     assert len(set(measured)) == len(measured) == count
     assert not set(measured) & set(seen[: -len(tail)])

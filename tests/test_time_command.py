@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.execute.launches import is_current
+from harness.measure.launch import TIMING_VERSION
 from harness.records.files import read_json, write_json
 from harness.records.locks import locked
 from tests.conftest import MAJORITY_SUITE, Harness
@@ -132,10 +133,12 @@ def test_what_could_not_stand_beside_the_runs_own_launches_is_not_recorded(
 
 
 def test_a_launch_of_the_server_alone_is_none_of_the_suites(tmp_path: Path) -> None:
-    write_json(tmp_path / "timing.json", {"timing_version": 3, "scenarios": ["server"]})
+    write_json(
+        tmp_path / "timing.json", {"timing_version": TIMING_VERSION, "scenarios": ["server"]}
+    )
     assert not is_current(tmp_path)
     write_json(
         tmp_path / "timing.json",
-        {"timing_version": 3, "scenarios": ["single-stream", "offline", "server"]},
+        {"timing_version": TIMING_VERSION, "scenarios": ["single-stream", "offline", "server"]},
     )
     assert is_current(tmp_path)

@@ -25,8 +25,13 @@ MIN_BLOCKS = 6
 #: Queries of a block: LoadGen's early stopping of a median needs 11, and calls a test of fewer
 #: INVALID.
 MIN_QUERIES = 12
-#: A block of fast calls lasts this long where the inputs allow it: some scheduler ticks (4 ms).
-BLOCK_SECONDS = 0.03
+#: A block lasts this long where the inputs allow it. Calls are slower after LoadGen's start: of
+#: MiniLM in PyTorch on two cores the first two by an eighth, and some 15 until they are as fast as
+#: those of a plain loop. Blocks of 12 calls had medians 4% above such a loop's, of 24 calls 2% with
+#: `SETTLE_SECONDS` before them, of 96 calls 1%.
+BLOCK_SECONDS = 0.3
+#: Calls that a block's test begins with, untimed, for this long and no more than so many.
+SETTLE_SECONDS, SETTLE_CALLS = 0.02, 3
 #: Disturbed blocks that are repeated, as a share of `MIN_BLOCKS`; later ones are marked and kept.
 MAX_REPEATS = MIN_BLOCKS
 #: Samples of one launch at most, whatever ``min_seconds`` says: `timing.json` holds each of them.
@@ -254,7 +259,8 @@ def _queries(cost: float, limits: Limits, inputs: int) -> int:
     number; where it asks for more than there are inputs, these come again all the same.
     """
     cost = max(cost, 1e-9)
-    longest = max(BLOCK_SECONDS, limits.min_seconds / (2 * MIN_BLOCKS))
+    block = min(BLOCK_SECONDS, limits.max_seconds / MIN_BLOCKS)
+    longest = max(block, limits.min_seconds / (2 * MIN_BLOCKS))
     wanted = max(MIN_QUERIES, int(longest / cost))
     samples = max(limits.max_samples, int(min(limits.min_seconds / cost, MOST_SAMPLES)))
     if limits.min_seconds > cost * inputs:
@@ -269,16 +275,18 @@ def _block(
     """One LoadGen test over the next inputs; its samples, verdict, and LoadGen's own median.
 
     LoadGen issues each input once (``performance_issue_unique``). Samples are the call's own time;
-    LoadGen's median holds the way there and back too. ``spare`` is called just before, untimed:
-    what happens between blocks leaves other data in the caches.
+    LoadGen's median holds the way there and back too. ``spare`` is called first, untimed, within
+    the test: what happens between blocks, and LoadGen's start, leave other data in the caches.
+    LoadGen's first latency holds these calls, which does not move its median.
     """
-    call(spare)
     chosen = [inputs[i] for i in draw.block()]
     clock = time.perf_counter_ns
     stamps: list[tuple[int, int]] = []
     record = stamps.append
 
     def answer(index: int) -> None:
+        if not stamps:
+            _settle(call, spare)
         item = chosen[index]
         start = clock()
         call(item)
@@ -298,6 +306,14 @@ def _block(
     samples = [(end - start) / 1e6 for start, end in stamps]
     seconds = (stamps[-1][1] - stamps[0][0]) / 1e9
     return Block(samples, seconds), result.verdict, result.percentile_ms(50) or 0.0
+
+
+def _settle(call: Callable[[T], object], spare: T) -> None:
+    end = time.perf_counter() + SETTLE_SECONDS
+    for _ in range(SETTLE_CALLS):
+        call(spare)
+        if time.perf_counter() >= end:
+            break
 
 
 def _repeat_ratio(call: Callable[[T], object], inputs: Sequence[T], draw: Draw) -> float | None:

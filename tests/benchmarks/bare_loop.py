@@ -1,7 +1,7 @@
 """The plain loop that the engine is compared with: no LoadGen, no blocks, nothing of ours but the
-loaded model and its inputs. ``python -m tests.benchmarks.bare_loop FOLDER THREADS SAMPLES`` prints
-the median in ms over at least that many inputs: those that a launch of seed 1 draws, block by
-block, so that whatever differs is not the inputs."""
+loaded model and its inputs. ``python -m tests.benchmarks.bare_loop FOLDER THREADS SAMPLES BLOCK``
+prints the median in ms over at least that many inputs: those that a launch of seed 1 draws in
+blocks of that many, so that whatever differs is not the inputs."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ import numpy as np
 from harness.backends.base import lengths_of, pad
 from harness.data.arrays import load_encoded
 from harness.measure.blocks import Draw
-from harness.measure.latency import MIN_QUERIES, _parted
+from harness.measure.latency import _parted
 
 SEED = 1
 
 
-def drawn(lengths: np.ndarray, samples: int) -> tuple[list[int], list[int]]:
+def drawn(lengths: np.ndarray, samples: int, block: int) -> tuple[list[int], list[int]]:
     """Inputs to warm up with, and inputs to time, as `harness.measure.latency.measure_latency`
-    parts and draws them where a query takes over 2.5 ms (a block of `MIN_QUERIES` then)."""
+    parts and draws them where a block has ``block`` queries."""
     warming, measured = _parted(lengths.tolist(), SEED)
-    draw = Draw(measured, lengths, MIN_QUERIES, SEED)
+    draw = Draw(measured, lengths, block, SEED)
     if not set(warming) & set(measured.tolist()):
         draw.block()  # there it is spent on the look for cached answers
     timed: list[int] = []
@@ -39,14 +39,14 @@ def drawn(lengths: np.ndarray, samples: int) -> tuple[list[int], list[int]]:
     return warming, timed
 
 
-def main(folder: Path, threads: int, samples: int) -> None:
+def main(folder: Path, threads: int, samples: int, block: int) -> None:
     from harness.backends.onnxruntime.float32 import OnnxRuntime
 
     encoded = load_encoded(folder / "inputs.npz")
     predictor = OnnxRuntime().load(
         folder / "artifact", folder / "onnx", device="cpu", threads=threads
     )
-    warming, timed = drawn(lengths_of(encoded), samples)
+    warming, timed = drawn(lengths_of(encoded), samples, block)
     for index in warming:
         predictor.predict(pad(encoded, np.array([index])))
     inputs = [pad(encoded, np.array([index])) for index in timed]
@@ -59,4 +59,4 @@ def main(folder: Path, threads: int, samples: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -1,6 +1,6 @@
 """What the measuring engine adds to what it measures: nothing that shows.
 
-The noop part runs with the tests; the parts on MiniLM need its weights and take about two minutes
+The noop part runs with the tests; the parts on MiniLM need its weights and take about four minutes
 (`make bench-speed`). Figures depend on the host; ratios of arms that take turns do not.
 """
 
@@ -21,7 +21,14 @@ from harness.backends.noop import NoopRuntime
 from harness.data.arrays import save_encoded
 from harness.execute.launches import launch, specification
 from harness.measure.blocks import Draw
-from harness.measure.latency import Limits, _block, measure_latency, no_garbage_collection
+from harness.measure.latency import (
+    SETTLE_CALLS,
+    Limits,
+    _block,
+    _settle,
+    measure_latency,
+    no_garbage_collection,
+)
 from harness.stats.log_ratio import welch_log_ratio
 from harness.suite import Timing
 from tests import tiny_models
@@ -31,13 +38,14 @@ from tests.interleaved import interleaved
 
 pytestmark = pytest.mark.alone
 
-#: pairs of blocks for the comparison inside one process
-PAIRS = int(os.environ.get("BENCH_PAIRS", "40"))
+#: pairs of blocks for the comparison inside one process: their ratios differ by some 5%
+PAIRS = int(os.environ.get("BENCH_PAIRS", "160"))
 LAUNCHES = int(os.environ.get("BENCH_LAUNCHES", "6"))
 #: what a launch of ours may differ from a bare loop's
 BOUND = 0.05
-QUERIES = 24
-#: of a launch; a block has `MIN_QUERIES` as long as a query takes over 2.5 ms
+#: of a block, as there are in `BLOCK_SECONDS` where one takes 9 ms
+QUERIES = 32
+#: of a launch
 SAMPLES = 400
 
 
@@ -62,18 +70,20 @@ def test_the_bare_loop_times_the_inputs_of_a_launch_block_by_block():
 
     def slow(index: int) -> None:
         called.append(index)
-        time.sleep(0.003)  # a block has the fewest queries from 2.5 ms on
+        time.sleep(0.003)  # a block has the fewest queries: a sixth of 72
 
     measure_latency(
         slow, range(300), seed=bare_loop.SEED, limits=Limits(72, 72, 9),
         shapes=lengths.tolist(), sizes=lengths,
     )  # fmt: skip
-    warming, timed = bare_loop.drawn(lengths, 72)
+    warming, timed = bare_loop.drawn(lengths, 72, 12)
     assert set(called) >= set(warming) and not set(warming) & set(timed)
     spare, blocks = warming[0], []
-    for begin in range(len(called) - 6 * 13, len(called), 13):
-        assert called[begin] == spare  # untimed, before each block
-        blocks += sorted(called[begin + 1 : begin + 13])  # LoadGen has an order of its own
+    whole = SETTLE_CALLS + 12
+    for begin in range(len(called) - 6 * whole, len(called), whole):
+        assert set(called[begin : begin + SETTLE_CALLS]) == {spare}  # untimed
+        # LoadGen has an order of its own
+        blocks += sorted(called[begin + SETTLE_CALLS : begin + whole])
     parts = [sorted(timed[begin : begin + 12]) for begin in range(0, 72, 12)]
     assert blocks == [index for part in parts for index in part]
     assert len(set(timed)) == 72
@@ -119,7 +129,7 @@ def pairs_of_blocks(
         return _block(call, inputs, draw, spare)[0].samples_ms
 
     def bare(draw: Draw) -> list[float]:
-        call(spare)
+        _settle(call, spare)
         times = []
         for item in [inputs[i] for i in draw.block()]:
             start = time.perf_counter_ns()
@@ -139,8 +149,9 @@ def test_a_pair_of_blocks_is_of_the_same_inputs():
     called: list[int] = []
     sizes = np.array([5 + i * 7 % 60 for i in range(300)])
     pairs_of_blocks(called.append, range(300), sizes, 2)
-    blocks = [called[i + 1 : i + 1 + QUERIES] for i in range(0, 4 * (QUERIES + 1), QUERIES + 1)]
-    assert len(called) == 4 * (QUERIES + 1)
+    whole = SETTLE_CALLS + QUERIES
+    assert len(called) == 4 * whole
+    blocks = [called[i + SETTLE_CALLS : i + whole] for i in range(0, 4 * whole, whole)]
     assert sorted(blocks[0]) == sorted(blocks[1]) and sorted(blocks[2]) == sorted(blocks[3])
     assert not set(blocks[0]) & set(blocks[2])
 
@@ -184,15 +195,18 @@ def test_launches_of_our_path_and_of_a_bare_loop_are_within_five_percent(minilm,
         scenarios=["single-stream"],
     )  # fmt: skip
     count = iter(range(1000))
+    blocks: list[int] = []
 
     def ours() -> float:
         place = tmp_path / f"launch-{next(count)}"
-        return launch(spec, tmp_path / "spec.json", place, tmp_path / "log")["latency_p50_ms"]
+        facts = launch(spec, tmp_path / "spec.json", place, tmp_path / "log")
+        blocks.append(facts["latency_blocks"][0]["samples"])
+        return facts["latency_p50_ms"]
 
     def bare() -> float:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.benchmarks.bare_loop", minilm, str(THREADS),
-             str(SAMPLES)],
+            [sys.executable, "-m", "tests.benchmarks.bare_loop", minilm,
+             *map(str, (THREADS, SAMPLES, blocks[-1]))],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         return float(done.stdout)

@@ -41,7 +41,7 @@ _OF_THE_MOMENT = (
 #: columns of a board that follow from those
 _TIMED = (
     "latency", "throughput", "peak_memory", "fit_seconds", "fit_examples", "energy", "load",
-    "host_id",
+    "host_id", "first_answer", "disturbed", "steady", "timing_verdict", "pareto",
 )  # fmt: skip
 
 
