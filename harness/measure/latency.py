@@ -263,10 +263,10 @@ def _queries(cost: float, limits: Limits, inputs: int) -> int:
     longest = max(block, limits.min_seconds / (2 * MIN_BLOCKS))
     wanted = max(MIN_QUERIES, int(longest / cost))
     samples = max(limits.max_samples, int(min(limits.min_seconds / cost, MOST_SAMPLES)))
-    if limits.min_seconds > cost * inputs:
-        return min(wanted, samples, inputs)
-    most = max(1, min(samples, inputs) // MIN_BLOCKS)
-    return min(wanted, max(most, min(MIN_QUERIES, samples, inputs)))
+    if limits.min_seconds <= cost * inputs:
+        samples = min(samples, inputs)
+    most = max(1, samples // MIN_BLOCKS)
+    return min(wanted, inputs, max(most, min(MIN_QUERIES, samples)))
 
 
 def _block(
