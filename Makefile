@@ -50,7 +50,7 @@ test: $(VENV)/.dev-$(EXTRA)
 test-slow: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-# 200 kills at random instants of a small suite (about 25 minutes on 2 cores), 12,000 generated
+# 200 kills at random instants of a small suite (about 15 minutes on 2 cores), 12,000 generated
 # suites and data files (about 10), the same model timed twice, 50 times over (about 25), and 30
 # comparisons of a row with itself (about an hour).
 chaos: $(VENV)/.dev-$(EXTRA)
